@@ -1,0 +1,229 @@
+"""Every endpoint on one page, each one call to an operation."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from tunery import __version__
+from tunery.api import parsing
+from tunery.api.multipart import read_form
+from tunery.errors import ApiError, Unavailable
+from tunery.observability import logger
+from tunery.operations import access, chat, files, fine_tuning, models
+from tunery.types.chat import CreateChatCompletion
+from tunery.types.files import FILE_BYTES_MAX, ExpiresAfter, FilesQuery
+from tunery.types.fine_tuning import CreateJob
+from tunery.types.lists import CheckpointsQuery, JobsQuery, ListQuery
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+PREFIXES = ("/v1", "", "/openai/v1", "/openai")
+log = logger("api")
+
+
+def answer(value: Any, *, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")
+
+
+def _context(request: Request) -> access.Context:
+    return request.app.state.context
+
+
+async def _caller(request: Request) -> access.Caller:
+    return await access.anonymous(_context(request).database)
+
+
+async def create_job(request: Request) -> Response:
+    wanted = await parsing.body(request, CreateJob)
+    return answer(await fine_tuning.create(_context(request), await _caller(request), wanted))
+
+
+async def list_jobs(request: Request) -> Response:
+    query = parsing.query(request, JobsQuery)
+    return answer(await fine_tuning.listing(_context(request), await _caller(request), query))
+
+
+async def retrieve_job(request: Request) -> Response:
+    return answer(await fine_tuning.retrieve(_context(request), await _caller(request), _job_id(request)))
+
+
+async def cancel_job(request: Request) -> Response:
+    return answer(await fine_tuning.cancel(_context(request), await _caller(request), _job_id(request)))
+
+
+async def pause_job(request: Request) -> Response:
+    return answer(await fine_tuning.pause(_context(request), await _caller(request), _job_id(request)))
+
+
+async def resume_job(request: Request) -> Response:
+    return answer(await fine_tuning.resume(_context(request), await _caller(request), _job_id(request)))
+
+
+async def list_events(request: Request) -> Response:
+    query = parsing.query(request, ListQuery)
+    return answer(await fine_tuning.list_events(_context(request), await _caller(request), _job_id(request), query))
+
+
+async def list_checkpoints(request: Request) -> Response:
+    query = parsing.query(request, CheckpointsQuery)
+    page = await fine_tuning.list_checkpoints(_context(request), await _caller(request), _job_id(request), query)
+    return answer(page)
+
+
+async def create_file(request: Request) -> Response:
+    context = _context(request)
+    form = await read_form(request, context.blobs, file_field="file", file_bytes_max=FILE_BYTES_MAX)
+    assert form.file is not None
+    try:
+        created = await files.create(
+            context,
+            await _caller(request),
+            content=form.file,
+            filename=form.filename,
+            purpose=form.fields.get("purpose"),
+            expires_after=_expires_after(form.fields),
+        )
+    finally:
+        form.file.discard()
+    return answer(created)
+
+
+async def list_files(request: Request) -> Response:
+    query = parsing.query(request, FilesQuery)
+    return answer(await files.listing(_context(request), await _caller(request), query))
+
+
+async def retrieve_file(request: Request) -> Response:
+    return answer(await files.retrieve(_context(request), await _caller(request), _file_id(request)))
+
+
+async def delete_file(request: Request) -> Response:
+    return answer(await files.delete(_context(request), await _caller(request), _file_id(request)))
+
+
+async def file_content(request: Request) -> Response:
+    plain = "text/csv" in request.headers.get("accept", "") or request.query_params.get("encoding") == "csv"
+    filename, chunks = await files.content(_context(request), await _caller(request), _file_id(request), plain=plain)
+    disposition = {"content-disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
+    return StreamingResponse(chunks, media_type="application/octet-stream", headers=disposition)
+
+
+async def list_models(request: Request) -> Response:
+    return answer(await models.listing(_context(request), await _caller(request)))
+
+
+async def retrieve_model(request: Request) -> Response:
+    return answer(await models.retrieve(_context(request), await _caller(request), request.path_params["model"]))
+
+
+async def delete_model(request: Request) -> Response:
+    return answer(await models.delete(_context(request), await _caller(request), request.path_params["model"]))
+
+
+async def create_chat_completion(request: Request) -> Response:
+    wanted = await parsing.body(request, CreateChatCompletion)
+    context, caller = _context(request), await _caller(request)
+    if not wanted.stream:
+        return answer(await chat.create(context, caller, wanted))
+    chunks = await chat.stream(context, caller, wanted)
+    return StreamingResponse(_server_sent(chunks), media_type="text/event-stream; charset=utf-8")
+
+
+async def not_built(request: Request) -> Response:
+    raise Unavailable(
+        f"{request.method} {request.url.path} is part of the API but not available in Tunery {__version__} yet.",
+        code="not_available_yet",
+    )
+
+
+async def root(request: Request) -> Response:
+    """Some clients ask the base URL first, to see that a server is up."""
+    return answer({"object": "server", "name": "tunery", "version": __version__})
+
+
+async def live(request: Request) -> Response:
+    return answer({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    await _context(request).database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar_one())
+    return answer({"status": "ready"})
+
+
+ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
+    ("POST", "/fine_tuning/jobs", create_job),
+    ("GET", "/fine_tuning/jobs", list_jobs),
+    ("GET", "/fine_tuning/jobs/{job_id}", retrieve_job),
+    ("POST", "/fine_tuning/jobs/{job_id}/cancel", cancel_job),
+    ("POST", "/fine_tuning/jobs/{job_id}/pause", pause_job),
+    ("POST", "/fine_tuning/jobs/{job_id}/resume", resume_job),
+    ("GET", "/fine_tuning/jobs/{job_id}/events", list_events),
+    ("GET", "/fine_tuning/jobs/{job_id}/checkpoints", list_checkpoints),
+    ("GET", "/fine_tuning/checkpoints/{model:path}/permissions", not_built),
+    ("POST", "/fine_tuning/checkpoints/{model:path}/permissions", not_built),
+    ("DELETE", "/fine_tuning/checkpoints/{model:path}/permissions/{permission_id}", not_built),
+    ("POST", "/fine_tuning/alpha/graders/run", not_built),
+    ("POST", "/fine_tuning/alpha/graders/validate", not_built),
+    ("POST", "/files", create_file),
+    ("GET", "/files", list_files),
+    ("GET", "/files/{file_id}", retrieve_file),
+    ("DELETE", "/files/{file_id}", delete_file),
+    ("GET", "/files/{file_id}/content", file_content),
+    ("POST", "/uploads", not_built),
+    ("POST", "/uploads/{upload_id}/parts", not_built),
+    ("POST", "/uploads/{upload_id}/complete", not_built),
+    ("POST", "/uploads/{upload_id}/cancel", not_built),
+    ("GET", "/models", list_models),
+    ("GET", "/models/{model:path}", retrieve_model),
+    ("DELETE", "/models/{model:path}", delete_model),
+    ("POST", "/chat/completions", create_chat_completion),
+    ("POST", "/completions", not_built),
+    ("POST", "/responses", not_built),
+    ("GET", "", root),
+)
+
+
+def routes() -> list[BaseRoute]:
+    """The endpoints under every prefix that clients use, and the health probes."""
+    probes: list[BaseRoute] = [
+        Route("/livez", live, methods=["GET"]),
+        Route("/healthz", ready, methods=["GET"]),
+        Route("/readyz", ready, methods=["GET"]),
+        Route("/health", ready, methods=["GET"]),
+    ]
+    return probes + [
+        Route(f"{prefix}{path}" or "/", endpoint, methods=[method])
+        for prefix in PREFIXES
+        for method, path, endpoint in ENDPOINTS
+    ]
+
+
+def _job_id(request: Request) -> str:
+    return request.path_params["job_id"]
+
+
+def _file_id(request: Request) -> str:
+    return request.path_params["file_id"]
+
+
+def _expires_after(fields: dict[str, str]) -> ExpiresAfter | None:
+    nested = {
+        key[len("expires_after[") : -1]: value for key, value in fields.items() if key.startswith("expires_after[")
+    }
+    return parsing.validate(ExpiresAfter, nested) if nested else None
+
+
+async def _server_sent(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Chunks as server-sent events. A failure after the first byte ends the stream with an error event."""
+    try:
+        async for chunk in chunks:
+            yield b"data: " + orjson.dumps(chunk) + b"\n\n"
+    except ApiError as error:
+        log.warning("a stream ended early", error=error.message)
+        yield b"data: " + orjson.dumps(error.body()) + b"\n\n"
+        return
+    yield b"data: [DONE]\n\n"

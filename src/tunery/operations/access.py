@@ -1,0 +1,37 @@
+"""Who asks, and what operations work on."""
+
+from dataclasses import dataclass
+
+from tunery.blobs.disk import DiskBlobs
+from tunery.serving.port import ChatEngine
+from tunery.serving.renderers import Renderers
+from tunery.store.database import Database
+from tunery.store.models import organization
+from tunery.store.schema import DEFAULT_PROJECT
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The tenant in whose name an operation runs; every row it reads or writes is its project's."""
+
+    project_id: str
+    organization_id: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts that operations are handed."""
+
+    database: Database
+    blobs: DiskBlobs
+    engine: ChatEngine
+    renderers: Renderers
+    organization: str
+    """Slug in the names of tuned models."""
+    default_model: str
+
+
+async def anonymous(database: Database) -> Caller:
+    """The caller while no keys are in use: the default project."""
+    organization_id = await database.read(lambda connection: organization(connection, DEFAULT_PROJECT))
+    return Caller(project_id=DEFAULT_PROJECT, organization_id=organization_id)

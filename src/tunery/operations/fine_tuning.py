@@ -1,0 +1,229 @@
+"""Fine-tuning jobs: create, retrieve, list, cancel, pause, resume; their events and checkpoints."""
+
+import secrets
+import time
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping
+
+from tunery import ids
+from tunery.errors import InvalidRequest, JobNotFound, Unavailable
+from tunery.lifecycle import TERMINAL, Desired, Status
+from tunery.operations.access import Caller, Context
+from tunery.store import events, files, jobs, models
+from tunery.store.events import Event
+from tunery.types.fine_tuning import CreateJob, checkpoint_object, event_object, job_object
+from tunery.types.lists import CheckpointsQuery, JobsQuery, ListQuery, list_object
+
+SEED_MAX = 2_147_483_647
+
+
+async def create(context: Context, caller: Caller, request: CreateJob) -> dict[str, Any]:
+    """Accept a job. What the files contain is checked afterwards and fails the job, not the request."""
+    if request.method_type != "supervised":
+        raise Unavailable(
+            f"The method '{request.method_type}' is not available in this version of Tunery; 'supervised' is.",
+            code="method_not_available",
+            param="method.type",
+        )
+    job_id = ids.job()
+    now = int(time.time())
+
+    def change(connection: Connection) -> dict[str, Any]:
+        base_id, parent_id = _resolve_model(connection, caller, request.model)
+        _require_file(connection, caller, "training_file", request.training_file)
+        if request.validation_file is not None:
+            _require_file(connection, caller, "validation_file", request.validation_file)
+        jobs.add(
+            connection,
+            id=job_id,
+            project_id=caller.project_id,
+            created_at=now,
+            status=Status.VALIDATING_FILES,
+            model=parent_id or base_id,
+            base_id=base_id,
+            training_file=request.training_file,
+            validation_file=request.validation_file,
+            suffix=request.suffix,
+            seed=secrets.randbelow(SEED_MAX) if request.seed is None else request.seed,
+            method=request.method_type,
+            **_requested(request),
+        )
+        if parent_id is not None:
+            jobs.add_parent(connection, project_id=caller.project_id, job_id=job_id, model_id=parent_id)
+        jobs.set_metadata(connection, project_id=caller.project_id, job_id=job_id, pairs=request.metadata or {})
+        integrations = [{"type": each.type} | each.wandb.model_dump() for each in request.integrations or []]
+        jobs.add_integrations(connection, project_id=caller.project_id, job_id=job_id, integrations=integrations)
+        events.append(connection, job_id, _first_events(job_id, request), at=now)
+        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+
+    return await context.database.write(change)
+
+
+async def retrieve(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
+    def query(connection: Connection) -> dict[str, Any]:
+        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+
+    return await context.database.read(query)
+
+
+async def listing(context: Context, caller: Caller, query: JobsQuery) -> dict[str, Any]:
+    def read(connection: Connection) -> dict[str, Any]:
+        page = jobs.listing(
+            connection,
+            project_id=caller.project_id,
+            after=query.after,
+            limit=query.limit,
+            metadata=query.metadata if isinstance(query.metadata, dict) else None,
+            without_metadata=query.metadata == "null",
+        )
+        return list_object(_wire(connection, caller, page.rows), has_more=page.has_more)
+
+    return await context.database.read(read)
+
+
+async def cancel(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
+    """Terminal at once: the raised epoch shuts out whoever still computes. `finished_at` stays null, as recorded."""
+
+    def change(connection: Connection) -> dict[str, Any]:
+        row = _require(connection, caller, job_id)
+        if row["status"] == Status.CANCELLED:
+            return _wire(connection, caller, [row])[0]
+        fence = {"epoch": row["epoch"] + 1, "runner_id": None, "lease_until": None, "estimated_finish": None}
+        moved = jobs.move(connection, job_id, Status.CANCELLED, epoch=row["epoch"], **fence)
+        if moved is None:
+            raise _conflict("cancel", row)
+        events.append(connection, job_id, [Event("The job was cancelled")], at=time.time())
+        return _wire(connection, caller, [moved])[0]
+
+    return await context.database.write(change)
+
+
+async def pause(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
+    """A waiting job pauses at once; a running one at its next optimizer step, with a snapshot."""
+
+    def change(connection: Connection) -> dict[str, Any]:
+        row = _require(connection, caller, job_id)
+        if row["status"] in TERMINAL:
+            raise _conflict("pause", row)
+        if row["status"] != Status.PAUSED:
+            jobs.change(connection, job_id, desired_state=Desired.PAUSE)
+            if row["status"] != Status.RUNNING:
+                fence = {"epoch": row["epoch"] + 1, "runner_id": None, "lease_until": None}
+                jobs.move(connection, job_id, Status.PAUSED, paused_at=int(time.time()), **fence)
+                events.append(connection, job_id, [Event("The job was paused")], at=time.time())
+        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+
+    return await context.database.write(change)
+
+
+async def resume(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
+    """Back into the queue; training goes on from the snapshot."""
+
+    def change(connection: Connection) -> dict[str, Any]:
+        row = _require(connection, caller, job_id)
+        if row["status"] in TERMINAL:
+            raise _conflict("resume", row)
+        jobs.change(connection, job_id, desired_state=Desired.RUN)
+        if row["status"] == Status.PAUSED:
+            waiting = Status.QUEUED if row["spec"] else Status.VALIDATING_FILES
+            jobs.move(connection, job_id, waiting, paused_at=None)
+            events.append(connection, job_id, [Event("The job was resumed")], at=time.time())
+        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+
+    return await context.database.write(change)
+
+
+async def list_events(context: Context, caller: Caller, job_id: str, query: ListQuery) -> dict[str, Any]:
+    def read(connection: Connection) -> dict[str, Any]:
+        _require(connection, caller, job_id)
+        page = events.listing(connection, job_id=job_id, after=query.after, limit=query.limit)
+        return list_object([event_object(row) for row in page.rows], has_more=page.has_more)
+
+    return await context.database.read(read)
+
+
+async def list_checkpoints(context: Context, caller: Caller, job_id: str, query: CheckpointsQuery) -> dict[str, Any]:
+    def read(connection: Connection) -> dict[str, Any]:
+        _require(connection, caller, job_id)
+        rows = jobs.checkpoints_of(connection, job_id)
+        if query.after is not None:
+            position = next((n for n, row in enumerate(rows, 1) if row["id"] == query.after), len(rows))
+            rows = rows[position:]
+        shown = rows[: query.limit]
+        measured = jobs.metrics_of(connection, job_id, steps=[row["step"] for row in shown])
+        data = [checkpoint_object(row, metrics=_checkpoint_metrics(measured, row["step"])) for row in shown]
+        return list_object(data, has_more=len(rows) > query.limit)
+
+    return await context.database.read(read)
+
+
+def _requested(request: CreateJob) -> dict[str, Any]:
+    asked = request.requested
+    given = {name: getattr(asked, name) for name in ("n_epochs", "batch_size", "learning_rate_multiplier")}
+    return {f"requested_{name}": None if value == "auto" else value for name, value in given.items()}
+
+
+def _first_events(job_id: str, request: CreateJob) -> list[Event]:
+    validating = f"Validating training file: {request.training_file}"
+    if request.validation_file is not None:
+        validating += f" and validation file: {request.validation_file}"
+    return [Event(f"Created fine-tuning job: {job_id}"), Event(validating)]
+
+
+def _resolve_model(connection: Connection, caller: Caller, name: str) -> tuple[str, str | None]:
+    """The base and, where a tuned model is named, the model to start from."""
+    if models.base(connection, name) is not None:
+        return name, None
+    tuned = models.get(connection, project_id=caller.project_id, model_id=name)
+    if tuned is not None:
+        return tuned["base_id"], tuned["id"]
+    raise InvalidRequest(
+        f"Model {name} is not available for fine-tuning or does not exist.", code="model_not_available"
+    )
+
+
+def _require_file(connection: Connection, caller: Caller, param: str, file_id: str) -> None:
+    row = files.get(connection, project_id=caller.project_id, file_id=file_id)
+    if row is None:
+        raise InvalidRequest(f"invalid {param}: {file_id}", param=param)
+    if row["purpose"] != "fine-tune":
+        raise InvalidRequest(
+            f"invalid {param}: {file_id} has the purpose '{row['purpose']}'; upload it with purpose 'fine-tune'",
+            param=param,
+        )
+
+
+def _require(connection: Connection, caller: Caller, job_id: str) -> RowMapping:
+    row = jobs.get(connection, job_id, project_id=caller.project_id)
+    if row is None:
+        raise JobNotFound(job_id)
+    return row
+
+
+def _conflict(verb: str, row: RowMapping) -> InvalidRequest:
+    return InvalidRequest(f"Job {row['id']} is already {row['status']}; there is nothing to {verb}.", code="job_ended")
+
+
+def _wire(connection: Connection, caller: Caller, rows: Any) -> list[dict[str, Any]]:
+    attached = jobs.Attachments(connection, [row["id"] for row in rows]) if rows else None
+    return [
+        job_object(
+            row,
+            organization_id=caller.organization_id,
+            result_files=attached.result_files.get(row["id"], ()),
+            integrations=attached.integrations.get(row["id"], ()),
+            metadata=attached.metadata.get(row["id"]),
+        )
+        for row in rows
+        if attached is not None
+    ]
+
+
+def _checkpoint_metrics(measured: Any, step: int) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"step": step}
+    for row in measured:
+        if row["step"] == step:
+            prefix = row["split"]
+            metrics |= {f"{prefix}_loss": row["loss"], f"{prefix}_mean_token_accuracy": row["accuracy"]}
+    return metrics | {"type": "supervised"}

@@ -1,0 +1,185 @@
+"""Which hosts run on this machine: one for each base in training, one for each base in service."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunery.errors import TuneryError
+from tunery.observability import logger
+from tunery.runner.hosts import HostPlan, HostProcess
+from tunery.training.reports import Drain, Heartbeat, Report, Start, Stop
+
+SOCKET_PATH_MAX = 100
+STOP_GRACE_SECONDS = 10.0
+IDLE_SECONDS_MAX = 120.0
+log = logger("runner")
+
+Run = tuple[str, int]
+"""A job and the epoch under which it runs."""
+
+
+@dataclass
+class TrainHost:
+    """A training host and the runs placed in it."""
+
+    key: tuple[str, str]
+    process: HostProcess
+    runs: dict[Run, float] = field(default_factory=dict)
+    """When each run was placed, by the event loop's clock."""
+    stopping: dict[Run, float] = field(default_factory=dict)
+    """Until when each run must have left after a cancel."""
+    idle_since: float = 0.0
+
+
+class HostPool:
+    """Spawns hosts, places runs, keeps heartbeats going. Callbacks run on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        module: str,
+        run_dir: Path,
+        device: str,
+        dtype: str,
+        threads: int,
+        lease_seconds: float,
+        on_report: Callable[[Report], None],
+        on_train_end: Callable[[TrainHost, int], None],
+        on_serve_end: Callable[[str, int], None],
+    ) -> None:
+        self.device = device
+        self.train: dict[tuple[str, str], TrainHost] = {}
+        self.serve: dict[str, HostProcess] = {}
+        self._module = module
+        self._run_dir = run_dir
+        self._fixed: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
+        self._lease_seconds = lease_seconds
+        self._on_report = on_report
+        self._on_train_end = on_train_end
+        self._on_serve_end = on_serve_end
+        self._spawning: dict[tuple[str, str], asyncio.Lock] = {}
+
+    @property
+    def runs(self) -> dict[Run, TrainHost]:
+        return {run: host for host in self.train.values() for run in host.runs}
+
+    async def warm(self, base: Any) -> None:
+        """Have a training host for the base, so that the first job need not wait for it."""
+        await self._train_host(base, "")
+
+    async def place(self, base: Any, run: Run, start: Start, *, alone: bool) -> None:
+        """Start a run on the base's host; a run that must be alone gets a host of its own."""
+        host = await self._train_host(base, run[0] if alone else "")
+        host.runs[run] = asyncio.get_running_loop().time()
+        host.process.send(start)
+
+    def stop(self, run: Run, how: str) -> None:
+        """Pause or cancel a run. A host that does not let go of a cancelled run in time is killed."""
+        host = self.runs.get(run)
+        if host is None or run in host.stopping:
+            return
+        host.process.send(Stop(*run, how))  # type: ignore[arg-type]
+        if how == "cancel":
+            # The host answers nothing for a fenced run: it is out of our books at once, and watched.
+            host.stopping[run] = asyncio.get_running_loop().time() + STOP_GRACE_SECONDS
+
+    def left(self, run: Run) -> None:
+        """A run has ended or paused."""
+        host = self.runs.get(run)
+        if host is None:
+            return
+        del host.runs[run]
+        host.stopping.pop(run, None)
+        host.idle_since = asyncio.get_running_loop().time()
+        if host.key[1]:
+            host.process.send(Drain())
+
+    async def start_serving(self, base: Any) -> HostProcess:
+        """A serving host for the base, resident. Raises TuneryError when it cannot come up."""
+        plan = HostPlan(
+            base_id=base["id"],
+            folder=base["folder"],
+            roles=("serve",),
+            lease_seconds=self._lease_seconds,
+            socket_path=str(self._socket_path(base["id"])),
+            **self._fixed,
+        )
+        process = await HostProcess.spawn(plan, module=self._module)
+        process.listen(self._on_report, lambda status: self._serve_ended(base["id"], process, status))
+        try:
+            await process.ready
+        except asyncio.CancelledError:
+            raise TuneryError("its process ended while loading; the server's log says why") from None
+        self.serve[base["id"]] = process
+        return process
+
+    def watch(self, *, keep: frozenset[str]) -> None:
+        """Send heartbeats, kill hosts that are frozen or deaf, let go of bases that nobody trains."""
+        now = asyncio.get_running_loop().time()
+        processes = [host.process for host in self.train.values()] + list(self.serve.values())
+        for process in processes:
+            process.send(Heartbeat(0))
+            if process.ready.done() and now - process.heard_at > self._lease_seconds:
+                log.error("host is silent and will be killed", pid=process.process.pid)
+                process.kill()
+        for host in list(self.train.values()):
+            if any(now > until for until in host.stopping.values()):
+                log.error("host did not stop a cancelled run and will be killed", pid=host.process.process.pid)
+                host.process.kill()
+            idle = not host.runs and host.process.ready.done() and now - host.idle_since > IDLE_SECONDS_MAX
+            if idle and host.key[0] not in keep:
+                host.process.send(Drain())
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Ask every host to snapshot and exit; kill those that take too long."""
+        processes = [host.process for host in self.train.values()] + list(self.serve.values())
+        for process in processes:
+            process.send(Drain())
+        deadline = time.monotonic() + timeout_seconds
+        for process in processes:
+            if not await process.wait(max(0.1, deadline - time.monotonic())):
+                process.kill()
+
+    async def _train_host(self, base: Any, alone_for: str) -> TrainHost:
+        key = (base["id"], alone_for)
+        async with self._spawning.setdefault(key, asyncio.Lock()):
+            if key not in self.train:
+                self.train[key] = await self._spawn_train_host(base, key)
+            return self.train[key]
+
+    async def _spawn_train_host(self, base: Any, key: tuple[str, str]) -> TrainHost:
+        plan = HostPlan(
+            base_id=base["id"],
+            folder=base["folder"],
+            roles=("train",),
+            lease_seconds=self._lease_seconds,
+            socket_path=None,
+            **self._fixed,
+        )
+        process = await HostProcess.spawn(plan, module=self._module)
+        host = TrainHost(key, process, idle_since=asyncio.get_running_loop().time())
+        process.listen(self._on_report, lambda status: self._train_ended(host, status))
+        return host
+
+    def _train_ended(self, host: TrainHost, status: int) -> None:
+        if self.train.get(host.key) is host:
+            del self.train[host.key]
+        self._on_train_end(host, status)
+
+    def _serve_ended(self, base_id: str, process: HostProcess, status: int) -> None:
+        if self.serve.get(base_id) is process:
+            del self.serve[base_id]
+            self._on_serve_end(base_id, status)
+
+    def _socket_path(self, base_id: str) -> Path:
+        """A short path: the system allows about 100 characters for a socket's name."""
+        name = f"{base_id[:24]}-{time.monotonic_ns() % 1_000_000_007}.sock"
+        path = self._run_dir / name
+        if len(str(path)) > SOCKET_PATH_MAX:
+            path = Path(tempfile.mkdtemp(prefix="tunery-")) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path

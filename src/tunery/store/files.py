@@ -1,0 +1,38 @@
+"""File rows. A deleted file keeps its row, because jobs refer to it; its bytes go."""
+
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from tunery.store.pages import Page, page
+from tunery.store.schema import files
+
+
+def add(connection: Connection, **values: Any) -> RowMapping:
+    return connection.execute(insert(files).values(**values).returning(files)).mappings().one()
+
+
+def get(connection: Connection, *, project_id: str, file_id: str) -> RowMapping | None:
+    """The row, unless it was deleted or belongs to another project."""
+    live = select(files).where(files.c.project_id == project_id, files.c.id == file_id, files.c.deleted_at.is_(None))
+    return connection.execute(live).mappings().first()
+
+
+def listing(
+    connection: Connection, *, project_id: str, purpose: str | None, after: str | None, limit: int, ascending: bool
+) -> Page:
+    where = [files.c.project_id == project_id, files.c.deleted_at.is_(None)]
+    if purpose is not None:
+        where.append(files.c.purpose == purpose)
+    return page(connection, files, where=where, after=after, limit=limit, ascending=ascending)
+
+
+def delete(connection: Connection, *, project_id: str, file_id: str, at: int) -> RowMapping | None:
+    """Mark the file deleted and give its last row; None when there was no such file."""
+    gone = (
+        update(files)
+        .where(files.c.project_id == project_id, files.c.id == file_id, files.c.deleted_at.is_(None))
+        .values(deleted_at=at)
+        .returning(files)
+    )
+    return connection.execute(gone).mappings().first()

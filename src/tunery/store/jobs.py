@@ -1,0 +1,169 @@
+"""Jobs and what hangs on them. A state changes only through `move`, which the table in lifecycle allows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+
+from tunery.lifecycle import Status, sources
+from tunery.store.pages import Page, page
+from tunery.store.schema import (
+    checkpoints,
+    job_integration_tags,
+    job_integrations,
+    job_metadata,
+    job_parents,
+    job_result_files,
+    jobs,
+    metrics,
+)
+
+
+def add(connection: Connection, **values: Any) -> RowMapping:
+    return connection.execute(insert(jobs).values(**values).returning(jobs)).mappings().one()
+
+
+def add_parent(connection: Connection, *, project_id: str, job_id: str, model_id: str) -> None:
+    connection.execute(insert(job_parents).values(project_id=project_id, job_id=job_id, model_id=model_id))
+
+
+def parent(connection: Connection, job_id: str) -> str | None:
+    """The tuned model that the job starts from, if it does."""
+    return connection.execute(select(job_parents.c.model_id).where(job_parents.c.job_id == job_id)).scalar()
+
+
+def set_metadata(connection: Connection, *, project_id: str, job_id: str, pairs: Mapping[str, str]) -> None:
+    connection.execute(delete(job_metadata).where(job_metadata.c.job_id == job_id))
+    if pairs:
+        rows = [
+            {"project_id": project_id, "job_id": job_id, "key": key, "value": value} for key, value in pairs.items()
+        ]
+        connection.execute(insert(job_metadata), rows)
+
+
+def add_integrations(
+    connection: Connection, *, project_id: str, job_id: str, integrations: Sequence[Mapping[str, Any]]
+) -> None:
+    """Store integrations given as {type, project, name, entity, tags}, in order."""
+    for position, integration in enumerate(integrations):
+        columns = {name: integration[name] for name in ("type", "project", "name", "entity")}
+        connection.execute(
+            insert(job_integrations).values(project_id=project_id, job_id=job_id, position=position, **columns)
+        )
+        tags = [
+            {"job_id": job_id, "integration_position": position, "position": index, "tag": tag}
+            for index, tag in enumerate(integration["tags"])
+        ]
+        if tags:
+            connection.execute(insert(job_integration_tags), tags)
+
+
+def get(connection: Connection, job_id: str, *, project_id: str | None = None) -> RowMapping | None:
+    statement = select(jobs).where(jobs.c.id == job_id)
+    if project_id is not None:
+        statement = statement.where(jobs.c.project_id == project_id)
+    return connection.execute(statement).mappings().first()
+
+
+def listing(
+    connection: Connection,
+    *,
+    project_id: str,
+    after: str | None,
+    limit: int,
+    metadata: Mapping[str, str] | None = None,
+    without_metadata: bool = False,
+) -> Page:
+    """Newest first; `metadata` keeps jobs that have all its pairs."""
+    where = [jobs.c.project_id == project_id]
+    for key, value in (metadata or {}).items():
+        tagged = select(job_metadata.c.job_id).where(
+            job_metadata.c.project_id == project_id, job_metadata.c.key == key, job_metadata.c.value == value
+        )
+        where.append(jobs.c.id.in_(tagged))
+    if without_metadata:
+        where.append(jobs.c.id.not_in(select(job_metadata.c.job_id).where(job_metadata.c.project_id == project_id)))
+    return page(connection, jobs, where=where, after=after, limit=limit)
+
+
+class Attachments:
+    """Result files, integrations and metadata of some jobs, read in three statements."""
+
+    def __init__(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        self.result_files: dict[str, list[str]] = {}
+        self.integrations: dict[str, list[dict[str, Any]]] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
+        results = select(job_result_files.c.job_id, job_result_files.c.file_id).where(
+            job_result_files.c.job_id.in_(job_ids)
+        )
+        for job_id, file_id in connection.execute(results.order_by(job_result_files.c.position)):
+            self.result_files.setdefault(job_id, []).append(file_id)
+        pairs = select(job_metadata.c.job_id, job_metadata.c.key, job_metadata.c.value)
+        for job_id, key, value in connection.execute(pairs.where(job_metadata.c.job_id.in_(job_ids))):
+            self.metadata.setdefault(job_id, {})[key] = value
+        self._read_integrations(connection, job_ids)
+
+    def _read_integrations(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        statement = select(job_integrations).where(job_integrations.c.job_id.in_(job_ids))
+        rows = connection.execute(statement.order_by(job_integrations.c.position)).mappings().all()
+        tags = select(job_integration_tags).where(job_integration_tags.c.job_id.in_([row["job_id"] for row in rows]))
+        by_position: dict[tuple[str, int], list[str]] = {}
+        for tag in connection.execute(tags.order_by(job_integration_tags.c.position)).mappings() if rows else ():
+            by_position.setdefault((tag["job_id"], tag["integration_position"]), []).append(tag["tag"])
+        for row in rows:
+            wandb = {name: row[name] for name in ("project", "name", "entity")}
+            wandb["tags"] = by_position.get((row["job_id"], row["position"]), [])
+            self.integrations.setdefault(row["job_id"], []).append({"type": row["type"], "wandb": wandb})
+
+
+def move(
+    connection: Connection, job_id: str, to: Status, *, epoch: int | None = None, **values: Any
+) -> RowMapping | None:
+    """Change the state where the lifecycle allows it and `epoch` still counts; the new row, or None."""
+    moved = update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(sources(to)))
+    if epoch is not None:
+        moved = moved.where(jobs.c.epoch == epoch)
+    return connection.execute(moved.values(status=to, **values).returning(jobs)).mappings().first()
+
+
+def change(connection: Connection, job_id: str, *, epoch: int | None = None, **values: Any) -> bool:
+    """Change columns other than the state; False when `epoch` no longer counts."""
+    changed = update(jobs).where(jobs.c.id == job_id)
+    if epoch is not None:
+        changed = changed.where(jobs.c.epoch == epoch)
+    return connection.execute(changed.values(**values)).rowcount == 1
+
+
+def add_result_file(connection: Connection, *, project_id: str, job_id: str, file_id: str) -> None:
+    values = {"project_id": project_id, "job_id": job_id, "position": 0, "file_id": file_id}
+    connection.execute(insert(job_result_files).values(**values))
+
+
+def put_metrics(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store metrics; a step that was redone after a crash replaces what it left."""
+    for row in rows:
+        same = [metrics.c.job_id == row["job_id"], metrics.c.step == row["step"], metrics.c.split == row["split"]]
+        connection.execute(delete(metrics).where(*same))
+        connection.execute(insert(metrics).values(**row))
+
+
+def metrics_of(connection: Connection, job_id: str, *, steps: Sequence[int] | None = None) -> Sequence[RowMapping]:
+    """Metrics by step and split; of every step when `steps` is None."""
+    statement = select(metrics).where(metrics.c.job_id == job_id)
+    if steps is not None:
+        statement = statement.where(metrics.c.step.in_(steps))
+    return connection.execute(statement.order_by(metrics.c.step)).mappings().all()
+
+
+def add_checkpoint(connection: Connection, **values: Any) -> RowMapping:
+    return connection.execute(insert(checkpoints).values(**values).returning(checkpoints)).mappings().one()
+
+
+def checkpoints_of(connection: Connection, job_id: str) -> Sequence[RowMapping]:
+    """Newest step first."""
+    statement = select(checkpoints).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.step.desc())
+    return connection.execute(statement).mappings().all()
+
+
+def drop_checkpoint(connection: Connection, checkpoint_id: str) -> None:
+    connection.execute(delete(checkpoints).where(checkpoints.c.id == checkpoint_id))

@@ -1,0 +1,89 @@
+"""Who works on which job: claim, renew, hand back, take over. One statement each, all fenced by the epoch.
+
+A claim raises the job's epoch, so every later write of an earlier holder changes no row.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, or_, select, update
+
+from tunery.lifecycle import Desired, Status
+from tunery.store.schema import jobs, runners
+
+
+def register(connection: Connection, **values: Any) -> None:
+    """Enter a runner: id, hostname, boot_id, pid, process_started_at, lease_until."""
+    connection.execute(insert(runners).values(**values))
+
+
+def others(connection: Connection, runner_id: str) -> Sequence[RowMapping]:
+    return connection.execute(select(runners).where(runners.c.id != runner_id)).mappings().all()
+
+
+def remove(connection: Connection, runner_id: str) -> None:
+    """Forget a runner and let its jobs be claimed at once."""
+    connection.execute(update(jobs).where(jobs.c.runner_id == runner_id).values(runner_id=None, lease_until=None))
+    connection.execute(delete(runners).where(runners.c.id == runner_id))
+
+
+def claim(
+    connection: Connection, *, runner_id: str, status: Status, at: float, lease_seconds: float, limit: int
+) -> Sequence[RowMapping]:
+    """Take up to `limit` jobs of a state that nobody holds, oldest first; each comes with its new epoch."""
+    free = _free(status, at).order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.seq).limit(limit)
+    if connection.dialect.name != "sqlite":
+        free = free.with_for_update(skip_locked=True)
+    job_ids = [job_id for (job_id,) in connection.execute(free)]
+    if not job_ids:
+        return []
+    taken = (
+        update(jobs)
+        .where(jobs.c.id.in_(job_ids))
+        .values(runner_id=runner_id, epoch=jobs.c.epoch + 1, lease_until=at + lease_seconds, report_n=0)
+        .returning(jobs)
+    )
+    rows = {row["id"]: row for row in connection.execute(taken).mappings()}
+    return [rows[job_id] for job_id in job_ids]
+
+
+def renew(connection: Connection, *, runner_id: str, at: float, lease_seconds: float) -> list[tuple[str, int]]:
+    """Prolong the runner and every job it holds; the (job, epoch) pairs that are still its own."""
+    until = at + lease_seconds
+    connection.execute(update(runners).where(runners.c.id == runner_id).values(lease_until=until))
+    kept = update(jobs).where(jobs.c.runner_id == runner_id).values(lease_until=until)
+    return [(job_id, epoch) for job_id, epoch in connection.execute(kept.returning(jobs.c.id, jobs.c.epoch))]
+
+
+def release(connection: Connection, job_id: str, *, epoch: int) -> None:
+    """Hand a job back to the queue at once."""
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch).values(runner_id=None, lease_until=None)
+    )
+
+
+def abandoned(connection: Connection, at: float) -> Sequence[RowMapping]:
+    """Running jobs whose holder is gone or silent for a lease."""
+    statement = select(jobs).where(
+        jobs.c.status == Status.RUNNING, or_(jobs.c.lease_until.is_(None), jobs.c.lease_until < at)
+    )
+    return connection.execute(statement).mappings().all()
+
+
+def held(connection: Connection, runner_id: str) -> Sequence[RowMapping]:
+    """The jobs that a runner holds, with what is desired of them."""
+    return connection.execute(select(jobs).where(jobs.c.runner_id == runner_id)).mappings().all()
+
+
+def any_free(connection: Connection, *, status: Status, at: float) -> bool:
+    """Whether a claim would find a job: asked on every wake-up, so that only real claims write."""
+    return connection.execute(_free(status, at).limit(1)).first() is not None
+
+
+def _free(status: Status, at: float) -> Select[tuple[str]]:
+    return select(jobs.c.id).where(
+        jobs.c.status == status,
+        jobs.c.desired_state == Desired.RUN,
+        or_(jobs.c.lease_until.is_(None), jobs.c.lease_until < at),
+        or_(jobs.c.not_before.is_(None), jobs.c.not_before <= at),
+    )

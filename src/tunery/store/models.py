@@ -1,0 +1,90 @@
+"""Base models, tuned models and the engines that serve them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from tunery.store.schema import DEFAULT_PROJECT, bases, engines, jobs, models, projects
+
+
+def ensure_project(connection: Connection, *, organization_id: str, at: int) -> None:
+    """The default project, which owns everything while no keys are in use."""
+    found = connection.execute(select(projects.c.organization_id).where(projects.c.id == DEFAULT_PROJECT)).scalar()
+    if found is None:
+        values = {"id": DEFAULT_PROJECT, "name": "Default", "organization_id": organization_id, "created_at": at}
+        connection.execute(insert(projects).values(**values))
+    elif found != organization_id:
+        renamed = update(projects).where(projects.c.id == DEFAULT_PROJECT)
+        connection.execute(renamed.values(organization_id=organization_id))
+
+
+def organization(connection: Connection, project_id: str) -> str:
+    return connection.execute(select(projects.c.organization_id).where(projects.c.id == project_id)).scalar_one()
+
+
+def put_base(connection: Connection, base_id: str, **values: Any) -> None:
+    """Enter a base model, or bring its row up to date."""
+    if connection.execute(update(bases).where(bases.c.id == base_id).values(**values)).rowcount == 0:
+        connection.execute(insert(bases).values(id=base_id, **values))
+
+
+def base(connection: Connection, base_id: str) -> RowMapping | None:
+    return connection.execute(select(bases).where(bases.c.id == base_id)).mappings().first()
+
+
+def all_bases(connection: Connection) -> Sequence[RowMapping]:
+    return connection.execute(select(bases).order_by(bases.c.created_at, bases.c.id)).mappings().all()
+
+
+def add(connection: Connection, **values: Any) -> RowMapping:
+    return connection.execute(insert(models).values(**values).returning(models)).mappings().one()
+
+
+def get(connection: Connection, *, project_id: str, model_id: str) -> RowMapping | None:
+    """A tuned model or checkpoint that still exists."""
+    statement = select(models).where(
+        models.c.project_id == project_id, models.c.id == model_id, models.c.deleted_at.is_(None)
+    )
+    return connection.execute(statement).mappings().first()
+
+
+def listing(connection: Connection, *, project_id: str) -> Sequence[RowMapping]:
+    """Tuned models and checkpoints, newest first."""
+    statement = select(models).where(models.c.project_id == project_id, models.c.deleted_at.is_(None))
+    return connection.execute(statement.order_by(models.c.created_at.desc(), models.c.seq.desc())).mappings().all()
+
+
+def delete(connection: Connection, *, project_id: str, model_id: str, at: int) -> RowMapping | None:
+    gone = (
+        update(models)
+        .where(models.c.project_id == project_id, models.c.id == model_id, models.c.deleted_at.is_(None))
+        .values(deleted_at=at)
+        .returning(models)
+    )
+    return connection.execute(gone).mappings().first()
+
+
+def want_engine(connection: Connection, base_id: str, *, at: float) -> None:
+    """Ask whichever runner reads this to bring up a serving host for the base."""
+    again = {"status": "wanted", "wanted_at": at, "runner_id": None, "socket_path": None, "error": None}
+    if connection.execute(update(engines).where(engines.c.base_id == base_id).values(**again)).rowcount == 0:
+        connection.execute(insert(engines).values(base_id=base_id, **again))
+
+
+def engine(connection: Connection, base_id: str) -> RowMapping | None:
+    return connection.execute(select(engines).where(engines.c.base_id == base_id)).mappings().first()
+
+
+def all_engines(connection: Connection) -> Sequence[RowMapping]:
+    return connection.execute(select(engines)).mappings().all()
+
+
+def set_engine(connection: Connection, base_id: str, **values: Any) -> None:
+    connection.execute(update(engines).where(engines.c.base_id == base_id).values(**values))
+
+
+def unfinished_on(connection: Connection, base_id: str) -> int:
+    """How many jobs still need the base."""
+    active = select(jobs.c.id).where(jobs.c.base_id == base_id, jobs.c.finished_at.is_(None))
+    return len(connection.execute(active).all())

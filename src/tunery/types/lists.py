@@ -1,0 +1,40 @@
+"""The list envelope and the parameters that every list takes."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ListQuery(BaseModel):
+    """`after` is the id of the last object seen, exclusive."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    after: str | None = None
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 20
+
+
+class CheckpointsQuery(ListQuery):
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 10
+
+
+class FilesQuery(ListQuery):
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 10_000
+    purpose: str | None = None
+    order: Literal["asc", "desc"] = "desc"
+
+
+class JobsQuery(ListQuery):
+    metadata: dict[str, str] | Literal["null"] | None = None
+
+
+def list_object(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """`first_id` and `last_id` stand in every list: some clients page by them, and the SDKs ignore them."""
+    return {
+        "object": "list",
+        "data": list(data),
+        "has_more": has_more,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
