@@ -57,6 +57,11 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "blobs"
 
     @property
+    def bases_dir(self) -> Path:
+        """Every Hugging Face folder in here is a base model by its folder's name."""
+        return self.data_dir.absolute() / "bases"
+
+    @property
     def run_dir(self) -> Path:
         """Sockets, locks and state files of the running server."""
         return self.data_dir.absolute() / "run"

@@ -16,9 +16,9 @@ from tunery.errors import ApiError, Unavailable
 from tunery.observability import logger
 from tunery.operations import access, chat, files, fine_tuning, models
 from tunery.types.chat import CreateChatCompletion
-from tunery.types.files import FILE_BYTES_MAX, ExpiresAfter, FilesQuery
+from tunery.types.files import FILE_BYTES_MAX, ExpiresAfter
 from tunery.types.fine_tuning import CreateJob
-from tunery.types.lists import CheckpointsQuery, JobsQuery, ListQuery
+from tunery.types.lists import CheckpointsQuery, FilesQuery, JobsQuery, ListQuery
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 PREFIXES = ("/v1", "", "/openai/v1", "/openai")

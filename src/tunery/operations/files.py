@@ -13,8 +13,8 @@ from tunery.data.validation import first_line_problem
 from tunery.errors import FileNotFound, InvalidFileUpload
 from tunery.operations.access import Caller, Context
 from tunery.store import files as rows
-from tunery.types.files import PURPOSES, RESULTS_PURPOSE, ExpiresAfter, FilesQuery, file_deleted, file_object
-from tunery.types.lists import list_object
+from tunery.types.files import PURPOSES, RESULTS_PURPOSE, ExpiresAfter, file_deleted, file_object
+from tunery.types.lists import FilesQuery, list_object
 
 SNIFF_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 18
@@ -41,6 +41,7 @@ async def create(
             raise InvalidFileUpload(problem)
     created_at = int(time.time())
     file_id = ids.file()
+    key = f"files/{caller.project_id}/{file_id}"
     values = {
         "id": file_id,
         "project_id": caller.project_id,
@@ -48,11 +49,11 @@ async def create(
         "filename": filename,
         "file_bytes": content.file_bytes,
         "sha256": content.sha256,
-        "blob_key": f"files/{caller.project_id}/{file_id}",
+        "blob_key": key,
         "created_at": created_at,
         "expires_at": created_at + expires_after.seconds if expires_after else None,
     }
-    await asyncio.to_thread(content.commit, values["blob_key"])
+    await asyncio.to_thread(content.commit, key)
     row = await context.database.write(lambda connection: rows.add(connection, **values))
     return file_object(row)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import time
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from safetensors import safe_open
 from tunery.errors import StartError
 
 STARTER = "tunery-starter"
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HASH_CHUNK_BYTES = 1 << 22
 
 
@@ -24,7 +25,15 @@ class BaseFacts:
     file_bytes: int
     parameters: int
     positions_max: int
-    created_at: int
+
+
+def folders_in(bases_dir: Path) -> list[Path]:
+    """The operator's base models. Raises StartError for a name that cannot stand in a tuned model's name."""
+    folders = sorted(path for path in bases_dir.iterdir() if path.is_dir()) if bases_dir.is_dir() else []
+    for folder in folders:
+        if not _SLUG.fullmatch(folder.name):
+            raise StartError(f"{folder}: a base model's name may hold only letters, digits, '.', '_' and '-'.")
+    return folders
 
 
 def inspect(folder: Path, *, source: str) -> BaseFacts:
@@ -44,7 +53,6 @@ def inspect(folder: Path, *, source: str) -> BaseFacts:
         file_bytes=sum(path.stat().st_size for path in weights),
         parameters=sum(_parameters(path) for path in weights),
         positions_max=config["max_position_embeddings"],
-        created_at=int(time.time()),
     )
 
 

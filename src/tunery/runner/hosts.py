@@ -11,7 +11,7 @@ import msgspec
 
 from tunery import frames
 from tunery.observability import logger
-from tunery.training.reports import FromHost, Heartbeat, Ready, Report, ToHost
+from tunery.training.reports import FromHost, Ready, Report, Stopped, ToHost
 
 log = logger("runner")
 
@@ -81,9 +81,15 @@ class HostProcess:
         log.info("host started", base=plan.base_id, roles=",".join(plan.roles), pid=process.pid)
         return cls(plan, process, reader, writer)
 
-    def listen(self, on_report: Callable[[Report], None], on_end: Callable[[int], None]) -> None:
+    def listen(
+        self,
+        *,
+        on_report: Callable[[Report], None],
+        on_stopped: Callable[[Stopped], None],
+        on_end: Callable[[int], None],
+    ) -> None:
         """Begin to receive. `on_end` gets the exit status (negative: the signal that ended it)."""
-        self._receiving = asyncio.create_task(self._receive(on_report, on_end))
+        self._receiving = asyncio.create_task(self._receive(on_report, on_stopped, on_end))
 
     def send(self, message: ToHost) -> None:
         if not self._writer.is_closing():
@@ -101,14 +107,21 @@ class HostProcess:
             return False
         return True
 
-    async def _receive(self, on_report: Callable[[Report], None], on_end: Callable[[int], None]) -> None:
-        decoder: msgspec.msgpack.Decoder[Report | Ready | Heartbeat] = msgspec.msgpack.Decoder(FromHost)
+    async def _receive(
+        self,
+        on_report: Callable[[Report], None],
+        on_stopped: Callable[[Stopped], None],
+        on_end: Callable[[int], None],
+    ) -> None:
+        decoder: msgspec.msgpack.Decoder[FromHost] = msgspec.msgpack.Decoder(FromHost)
         while (message := await frames.read(self._reader, decoder)) is not None:
             self.heard_at = asyncio.get_running_loop().time()
             if isinstance(message, Ready):
                 self.ready.set_result(message)
             elif isinstance(message, Report):
                 on_report(message)
+            elif isinstance(message, Stopped):
+                on_stopped(message)
         self._writer.close()
         self.kill()
         status = await self.process.wait()

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tunery.errors import TuneryError
 from tunery.observability import logger
 from tunery.runner.hosts import HostPlan, HostProcess
-from tunery.training.reports import Drain, Heartbeat, Report, Start, Stop
+from tunery.training.reports import Drain, Heartbeat, Report, Start, Stop, Stopped
 
 SOCKET_PATH_MAX = 100
 STOP_GRACE_SECONDS = 10.0
@@ -32,6 +32,7 @@ class TrainHost:
     """When each run was placed, by the event loop's clock."""
     stopping: dict[Run, float] = field(default_factory=dict)
     """Until when each run must have left after a cancel."""
+    pausing: set[Run] = field(default_factory=set)
     idle_since: float = 0.0
 
 
@@ -77,15 +78,16 @@ class HostPool:
         host.runs[run] = asyncio.get_running_loop().time()
         host.process.send(start)
 
-    def stop(self, run: Run, how: str) -> None:
+    def stop(self, run: Run, how: Literal["cancel", "pause"]) -> None:
         """Pause or cancel a run. A host that does not let go of a cancelled run in time is killed."""
         host = self.runs.get(run)
-        if host is None or run in host.stopping:
+        if host is None or run in host.stopping or (how == "pause" and run in host.pausing):
             return
-        host.process.send(Stop(*run, how))  # type: ignore[arg-type]
+        host.process.send(Stop(*run, how))
         if how == "cancel":
-            # The host answers nothing for a fenced run: it is out of our books at once, and watched.
             host.stopping[run] = asyncio.get_running_loop().time() + STOP_GRACE_SECONDS
+        else:
+            host.pausing.add(run)
 
     def left(self, run: Run) -> None:
         """A run has ended or paused."""
@@ -94,6 +96,7 @@ class HostPool:
             return
         del host.runs[run]
         host.stopping.pop(run, None)
+        host.pausing.discard(run)
         host.idle_since = asyncio.get_running_loop().time()
         if host.key[1]:
             host.process.send(Drain())
@@ -109,7 +112,11 @@ class HostPool:
             **self._fixed,
         )
         process = await HostProcess.spawn(plan, module=self._module)
-        process.listen(self._on_report, lambda status: self._serve_ended(base["id"], process, status))
+        process.listen(
+            on_report=self._on_report,
+            on_stopped=self._stopped,
+            on_end=lambda status: self._serve_ended(base["id"], process, status),
+        )
         try:
             await process.ready
         except asyncio.CancelledError:
@@ -162,8 +169,15 @@ class HostPool:
         )
         process = await HostProcess.spawn(plan, module=self._module)
         host = TrainHost(key, process, idle_since=asyncio.get_running_loop().time())
-        process.listen(self._on_report, lambda status: self._train_ended(host, status))
+        process.listen(
+            on_report=self._on_report,
+            on_stopped=self._stopped,
+            on_end=lambda status: self._train_ended(host, status),
+        )
         return host
+
+    def _stopped(self, message: Stopped) -> None:
+        self.left((message.job_id, message.epoch))
 
     def _train_ended(self, host: TrainHost, status: int) -> None:
         if self.train.get(host.key) is host:

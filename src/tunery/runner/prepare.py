@@ -1,5 +1,6 @@
 """Validate the files, turn every `auto` into a number, write the TrainSpec: all that a run needs is fixed here."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import msgspec
 
 from tunery.blobs.disk import DiskBlobs
-from tunery.data.rendering import load_renderer
-from tunery.data.tokens import TokenFileSummary, cache_key, tokenize_file
+from tunery.data.problems import FileReport, Role
+from tunery.data.rendering import Renderer
+from tunery.data.tokenization import TokenisingFailed, token_file_key, tokenize_file
+from tunery.data.tokens import TokenFile, TokenFileSummary
 from tunery.data.validation import validate
 from tunery.errors import JobError
 from tunery.planning import auto
+from tunery.serving.renderers import load_renderer
 from tunery.training.spec import Dtype, LoraSpec, OptimizerSpec, TrainSpec
 
 EXAMPLES_MIN = 10
@@ -57,15 +61,15 @@ def prepare(request: Request, *, blobs: DiskBlobs, device: str, dtype: Dtype, sn
     """Read, check and tokenise the files; resolve every number. Raises JobError with OpenAI's wording."""
     renderer = load_renderer(Path(request.base["folder"]))
     positions_max = request.base["positions_max"]
-    train_path, train = _tokens(request, "training_file", blobs, renderer, positions_max)
+    train_path, train = _tokens(request, "training", blobs, renderer, positions_max)
     valid_path: Path | None = None
     warnings = _warnings("training", train)
     if request.validation_file is not None:
-        valid_path, valid = _tokens(request, "validation_file", blobs, renderer, positions_max)
+        valid_path, valid = _tokens(request, "validation", blobs, renderer, positions_max)
         warnings += _warnings("validation", valid)
     job = request.job
-    batch = job["requested_batch_size"] or auto.batch_size(train.rows)
-    epochs = job["requested_n_epochs"] or auto.n_epochs(train.rows)
+    batch = job["requested_batch_size"] or auto.batch_size(train.n_rows)
+    epochs = job["requested_n_epochs"] or auto.n_epochs(train.n_rows)
     multiplier = job["requested_learning_rate_multiplier"] or auto.learning_rate_multiplier()
     rate = auto.learning_rate(parameters=request.base["parameters"], multiplier=multiplier)
     spec = TrainSpec(
@@ -78,8 +82,8 @@ def prepare(request: Request, *, blobs: DiskBlobs, device: str, dtype: Dtype, sn
         valid_path=str(valid_path) if valid_path else None,
         n_epochs=epochs,
         batch_size=batch,
-        n_examples=train.rows,
-        total_steps=auto.total_steps(n_examples=train.rows, epochs=epochs, batch=batch),
+        n_examples=train.n_rows,
+        total_steps=auto.total_steps(n_examples=train.n_rows, epochs=epochs, batch=batch),
         lora=LORA,
         optimizer=OptimizerSpec(learning_rate=rate),
         seed=job["seed"],
@@ -93,32 +97,49 @@ def prepare(request: Request, *, blobs: DiskBlobs, device: str, dtype: Dtype, sn
         n_epochs=epochs,
         batch_size=batch,
         learning_rate_multiplier=multiplier,
-        billed_tokens=train.billed_tokens,
+        billed_tokens=train.n_billed_tokens,
         warnings=warnings,
     )
 
 
 def _tokens(
-    request: Request, param: str, blobs: DiskBlobs, renderer: Any, positions_max: int
+    request: Request, role: Role, blobs: DiskBlobs, renderer: Renderer, positions_max: int
 ) -> tuple[Path, TokenFileSummary]:
     """The file's rows as tokens, from the cache when the same content was rendered the same way before."""
+    param = f"{role}_file"
     row = getattr(request, param)
     source = blobs.path(row["blob_key"])
     if row["deleted_at"] is not None or not source.exists():
-        kind = param.removesuffix("_file")
-        raise JobError(f"The job failed because the {kind} file was deleted", code=f"deleted_{param}", param=param)
-    report = validate(source, method=request.job["method"], renderer=renderer, file_id=row["id"], param=param)
-    if report.error is not None:
-        raise JobError(report.error.message, code=report.error.code, param=report.error.param)
-    key = cache_key(row["sha256"], renderer, max_length=positions_max)
-    return tokenize_file(source, renderer, max_length=positions_max, destination=blobs.path(f"tokens/{key}"))
+        raise JobError(f"The job failed because the {role} file was deleted", code=f"deleted_{param}", param=param)
+    named: Any = {"file_id": row["id"], "method": request.job["method"], "role": role}
+    # The minimum holds for what is learned from; a validation file may be smaller.
+    needed = EXAMPLES_MIN if role == "training" else 1
+    _require(validate(source, method=request.job["method"], examples_min=needed), named)
+    key = token_file_key(sha256=row["sha256"], renderer=renderer, max_length=positions_max)
+    destination = blobs.path(f"tokens/{key}.safetensors")
+    if destination.exists():
+        return destination, TokenFile(destination).metadata
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        summary = tokenize_file(source, renderer=renderer, max_length=positions_max, destination=destination)
+    except TokenisingFailed as error:
+        counts = Counter(problem.code for problem in error.problems)
+        _require(FileReport(problems=error.problems, counts=counts), named)
+        raise
+    return destination, summary
+
+
+def _require(report: FileReport, named: Any) -> None:
+    error = report.job_error(**named)
+    if error is not None:
+        raise JobError(error.message, code=error.code, param=error.param)
 
 
 def _warnings(kind: str, summary: TokenFileSummary) -> list[str]:
     told = []
-    if summary.truncated_lines:
-        told.append(f"{len(summary.truncated_lines)} {kind} example(s) were longer than the model's context and cut")
-    if summary.dropped_lines:
+    if summary.n_truncated:
+        told.append(f"{summary.n_truncated} {kind} example(s) were longer than the model's context and cut")
+    if summary.n_dropped:
         lines = ", ".join(str(line) for line in summary.dropped_lines[:20])
         told.append(f"{kind.capitalize()} line(s) {lines} have no token left to learn from and were left out")
     return told

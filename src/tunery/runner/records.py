@@ -292,7 +292,7 @@ def fail(connection: Connection, job_id: str, *, code: str, message: str, param:
 def metrics_event(step: StepMetrics, total_steps: int) -> Event:
     """Message rounded to two decimals, `data` with the full floats, both as recorded."""
     message = f"Step {step.step}/{total_steps}: training loss={step.train_loss:.2f}"
-    data = {
+    data: dict[str, Any] = {
         "step": step.step,
         "train_loss": step.train_loss,
         "total_steps": total_steps,

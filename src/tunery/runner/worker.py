@@ -166,7 +166,6 @@ class Runner:
                 host.process.send(Ack(report.job_id, report.epoch, report.n))
         for run in outcome.fenced:
             self._pool.stop(run, "cancel")
-            self._pool.left(run)
         for run in outcome.left:
             self._pool.left(run)
         for key in outcome.garbage:
@@ -184,7 +183,6 @@ class Runner:
             row = rows[run[0]]
             if row is None or row["epoch"] != run[1]:
                 self._pool.stop(run, "cancel")
-                self._pool.left(run)
             elif row["desired_state"] == Desired.PAUSE:
                 self._pool.stop(run, "pause")
 
@@ -228,19 +226,21 @@ class Runner:
                 dtype=self._dtype,
                 snapshot_seconds=self._config.snapshot_seconds,
             )
-        except JobError as error:
-            told = {"code": error.code, "message": error.message, "param": error.param}
-            await self._database.write(lambda connection: fail(connection, row["id"], epoch=row["epoch"], **told))
+        except JobError as problem:
+            await self._fail(row, problem)
         except Exception:
             log.exception("a job could not be prepared", job_id=row["id"])
             message = "The server failed while preparing this job; its log has the details."
-            told = {"code": "server_error", "message": message, "param": None}
-            await self._database.write(lambda connection: fail(connection, row["id"], epoch=row["epoch"], **told))
+            await self._fail(row, JobError(message, code="server_error"))
         else:
             await self._database.write(lambda connection: _queue(connection, row, prepared))
         finally:
             del self._preparing[row["id"]]
             self._wake.set()
+
+    async def _fail(self, row: RowMapping, error: JobError) -> None:
+        told: Any = {"code": error.code, "message": error.message, "param": error.param, "epoch": row["epoch"]}
+        await self._database.write(lambda connection: fail(connection, row["id"], **told))
 
     async def _place(self, row: RowMapping) -> None:
         run = (row["id"], row["epoch"])

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunery import ids
-from tunery.data.rendering import Renderer, RenderingError
+from tunery.data.rendering import Renderer
 from tunery.data.tokenizer import StreamDecoder, Tokenizer
+from tunery.data.turns import RenderingError
 from tunery.errors import InvalidRequest
 from tunery.serving.port import ChatEngine
 from tunery.types.chat import CreateChatCompletion, chunk_object, completion_object, usage_object
@@ -142,7 +143,7 @@ def _sample_requests(served: Served, request: CreateChatCompletion, prompt: list
             temperature=1.0 if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else request.top_p,
             seed=(first + index) % SEED_MAX,
-            stop_tokens=tuple(served.renderer.tokenizer.stop_tokens),
+            stop_tokens=served.renderer.stop_tokens,
             top_logprobs=(request.top_logprobs or 0) if request.logprobs else 0,
             frequency_penalty=request.frequency_penalty or 0.0,
             presence_penalty=request.presence_penalty or 0.0,
@@ -195,7 +196,7 @@ async def _grow(
                     break
             choice.logprobs += entries
             if choice.finish_reason is None and item.finish_reason is not None:
-                choice.add(choice.decoder.finish())
+                choice.add(choice.decoder.flush())
                 choice.finish_reason = choice.finish_reason or item.finish_reason
             yield entries
             if choice.finish_reason is not None:

@@ -17,7 +17,7 @@ class ExpiresAfter(BaseModel):
     seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
 
 
-def file_object(row: Mapping[str, Any]) -> dict[str, Any]:
+def file_object(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Files are usable the moment they are stored, so their deprecated status is always `processed`."""
     return {
         "object": "file",

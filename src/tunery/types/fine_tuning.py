@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from tunery.lifecycle import Status
 
 Auto = Literal["auto"]
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 
 
 class Lenient(BaseModel):

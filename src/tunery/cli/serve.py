@@ -1,0 +1,52 @@
+"""`tunery serve`: everything in one command."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tunery import observability, settings
+from tunery.cli.supervisor import supervise
+from tunery.errors import StartError
+from tunery.settings import Settings
+
+out = Console(stderr=True, highlight=False)
+
+
+def serve(
+    data_dir: Annotated[Path | None, typer.Option(help="Database, files and weights.", show_default=False)] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:N or mps.", show_default=False)] = None,
+    default_model: Annotated[str | None, typer.Option(help="Base model kept warm.", show_default=False)] = None,
+    database_url: Annotated[str | None, typer.Option(help="SQLAlchemy URL.", show_default=False)] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default=False)] = None,
+) -> None:
+    """Serve the API and train jobs on this machine until Ctrl-C."""
+    flags = {
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "device": device,
+        "default_model": default_model,
+        "database_url": database_url,
+        "log_level": log_level,
+    }
+    try:
+        config, _ = settings.load(flags)
+        observability.configure(level=config.log_level, process="supervisor", json=config.log_json)
+        asyncio.run(supervise(config, on_ready=lambda url: announce(config, url)))
+    except StartError as error:
+        out.print(f"[red]Cannot serve:[/red] {error}")
+        sys.exit(1)
+
+
+async def announce(config: Settings, url: str) -> None:
+    """Say where the server is and what to try."""
+    out.print(f"Tunery serves on [bold]{url}/v1[/bold] with data in {config.data_dir.absolute()}")
+    out.print(f"  OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=none python your_script.py")
+    out.print(f'  tunery chat {config.default_model} "Hello!"')
+    out.print("Ctrl-C stops it.")

@@ -1,0 +1,52 @@
+"""The host process with the real trainer and engine: `python -m tunery.host`, started by the runner."""
+
+import ctypes
+import gc
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+from tunery.host.process import Arguments, Parts, parse, run
+from tunery.inference.engine import Engine
+from tunery.modeling.loading import load_model
+from tunery.training.reports import Start
+from tunery.training.slots import Slot, open_slot
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load(arguments: Arguments) -> Parts:
+    """The base in memory, with what its roles ask for on top."""
+    torch.set_num_threads(arguments.threads)
+    model = load_model(arguments.base, dtype=DTYPES[arguments.dtype], device=torch.device(arguments.device))
+
+    def make_slot(start: Start) -> Slot:
+        return open_slot(
+            start.spec,
+            model,
+            output_path=Path(start.output_path),
+            resume_path=Path(start.resume_path) if start.resume_path else None,
+            reports_before=start.reports_before,
+        )
+
+    return Parts(
+        make_slot=make_slot,
+        engine=Engine(model) if "serve" in arguments.roles else None,
+        resident_bytes=psutil.Process().memory_info().rss,
+        trim=trim,
+    )
+
+
+def trim() -> None:
+    """Hand freed memory back to the system: the allocator, tuned for steady steps, does not do it by itself."""
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    run(parse(sys.argv[1:]), load)

@@ -1,0 +1,65 @@
+"""The host's end of the socketpair to its runner: messages into the inbox, reports out, a sign of life both ways."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tunery import frames
+from tunery.training.reports import FromHost, Heartbeat, ToHost
+
+HEARTBEATS_PER_LEASE = 10
+
+
+class RunnerGone(Exception):
+    """The runner's end is closed or silent for a lease: snapshot and exit."""
+
+
+class RunnerChannel:
+    """`deliver` is called from the receiving thread with each message, and with RunnerGone at the end."""
+
+    def __init__(self, connection: socket.socket, *, lease_seconds: float, deliver: Callable[[Any], None]) -> None:
+        self._connection = connection
+        self._lease_seconds = lease_seconds
+        self._deliver = deliver
+        self._sending = threading.Lock()
+        self._heard_at = time.monotonic()
+        self._gone = threading.Event()
+
+    def open(self) -> None:
+        threading.Thread(target=self._receive, name="runner-receive", daemon=True).start()
+        threading.Thread(target=self._beat, name="runner-heartbeat", daemon=True).start()
+
+    def send(self, message: FromHost) -> None:
+        """Blocks while the runner reads slowly; quietly does nothing once it is gone."""
+        try:
+            with self._sending:
+                self._connection.sendall(frames.encode(message))
+        except OSError:
+            self._end()
+
+    def _receive(self) -> None:
+        decoder: frames.Decoder[ToHost] = frames.Decoder(ToHost)
+        while (messages := frames.receive(self._connection, decoder)) is not None:
+            self._heard_at = time.monotonic()
+            for message in messages:
+                if not isinstance(message, Heartbeat):
+                    self._deliver(message)
+        self._end()
+
+    def _beat(self) -> None:
+        pause = self._lease_seconds / HEARTBEATS_PER_LEASE
+        n = 0
+        while not self._gone.wait(pause):
+            n += 1
+            self.send(Heartbeat(n))
+            # Our own stopping (a sleeping laptop, SIGSTOP) makes the runner look silent: its queued messages
+            # are read first, so give the receiver one pause before judging.
+            if time.monotonic() - self._heard_at > self._lease_seconds + pause:
+                self._end()
+
+    def _end(self) -> None:
+        if not self._gone.is_set():
+            self._gone.set()
+            self._deliver(RunnerGone())
