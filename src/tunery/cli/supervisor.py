@@ -162,9 +162,13 @@ async def wait_until_ready(url: str, config: Settings) -> None:
             raise StartError(f"The API did not become ready within {READY_SECONDS_MAX:.0f} s.")
         if config.warm:
             body = {"model": config.default_model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
-            answer = await client.post("/v1/chat/completions", json=body, timeout=WARM_SECONDS_MAX)
-            if answer.status_code != 200:
-                log.warning("the default model is not warm", answer=answer.text)
+            try:
+                answer = await client.post("/v1/chat/completions", json=body, timeout=WARM_SECONDS_MAX)
+                told = "" if answer.status_code == 200 else answer.text
+            except httpx.HTTPError as error:
+                told = str(error) or type(error).__name__
+            if told:
+                log.warning("the default model is not warm", reason=told)
 
 
 async def _first(ready: asyncio.Task[None], stopped: asyncio.Event) -> None:
