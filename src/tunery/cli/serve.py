@@ -46,7 +46,10 @@ def serve(
 
 async def announce(config: Settings, url: str) -> None:
     """Say where the server is and what to try."""
-    out.print(f"Tunery serves on [bold]{url}/v1[/bold] with data in {config.data_dir.absolute()}")
-    out.print(f"  OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=none python your_script.py")
-    out.print(f'  tunery chat {config.default_model} "Hello!"')
-    out.print("Ctrl-C stops it.")
+    lines = [
+        f"Tunery serves on [bold]{url}/v1[/bold] with data in {config.data_dir.absolute()}",
+        f"  OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=none python your_script.py",
+        f'  tunery --base-url {url} chat {config.default_model} "Hello!"',
+        "Ctrl-C stops it.",
+    ]
+    out.print("\n".join(lines), soft_wrap=True)

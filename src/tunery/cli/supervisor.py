@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from tunery import settings as settings_module
 from tunery.errors import StartError
 from tunery.observability import logger
+from tunery.runner.machine import may_have_gpu
 from tunery.settings import Settings
 
 READY_SECONDS_MAX = 60.0
@@ -77,11 +78,12 @@ async def supervise(config: Settings, *, on_ready: Callable[[str], Awaitable[Non
     """Serve until SIGINT or SIGTERM. Raises StartError when serving cannot begin."""
     lock = lock_data_dir(config)
     listener = listen(config.host, config.port)
-    environment = os.environ | settings_module.environment(config)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _stop_or_exit, stopped)
-    await run_once("tunery.runner.bootstrap", environment)
+    config = config.model_copy(update={"device": await resolve_device(config.device)})
+    environment = os.environ | settings_module.environment(config)
+    await run_once("tunery.runner.bootstrap", environment=environment)
     descriptor = listener.fileno()
     api = Child("api", ["tunery.api", str(descriptor)], environment, (descriptor,))
     runner = Child("runner", ["tunery.runner"], environment)
@@ -138,14 +140,34 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def run_once(module: str, environment: dict[str, str]) -> None:
-    """Run a module to its end. Raises StartError with what it said last."""
+async def resolve_device(wanted: str) -> str:
+    """The device that will be used. Raises StartError with the reason when a named one cannot be."""
+    if wanted == "cpu" or (wanted == "auto" and not may_have_gpu()):
+        return "cpu"
+    answer = json.loads(await run_once("tunery.host.probe", wanted, environment=dict(os.environ)))
+    if answer["device"] is None:
+        raise StartError(f"The device {wanted} cannot be used: {answer['reason']} Use --device cpu, or mend it.")
+    if answer["reason"]:
+        log.warning("no faster device is used", reason=answer["reason"], device=answer["device"])
+    return answer["device"]
+
+
+async def run_once(module: str, *arguments: str, environment: dict[str, str]) -> str:
+    """Run a module to its end; what it printed. Raises StartError with its last words when it fails."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, env=environment, stderr=asyncio.subprocess.PIPE, start_new_session=True
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
-    _, said = await process.communicate()
+    printed, said = await process.communicate()
     if process.returncode != 0:
         raise StartError(said.decode(errors="replace").strip() or f"{module} ended with status {process.returncode}.")
+    return printed.decode()
 
 
 async def wait_until_ready(url: str, config: Settings) -> None:

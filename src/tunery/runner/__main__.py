@@ -18,8 +18,8 @@ async def run(config: Settings) -> None:
         config,
         database,
         DiskBlobs(config.blobs_dir),
-        device="cpu" if config.device == "auto" else config.device,
-        dtype="float32",
+        device=config.device,
+        dtype="bfloat16" if config.device.startswith("cuda") else "float32",
         host_module=config.host_module,
     )
     install_signals(runner)
