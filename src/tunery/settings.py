@@ -103,6 +103,11 @@ def load(flags: dict[str, Any] | None = None) -> tuple[Settings, dict[str, Origi
         raise StartError(_explain(error, origins)) from None
 
 
+def api_key() -> str | None:
+    """The key that commands send, from TUNERY_API_KEY alone: a flag would show it to everyone on the machine."""
+    return os.environ.get(PREFIX + "API_KEY") or None
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Variables that make a child process load exactly these settings."""
     plain = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}

@@ -33,44 +33,44 @@ def _context(request: Request) -> access.Context:
     return request.app.state.context
 
 
-async def _caller(request: Request) -> access.Caller:
-    return await access.anonymous(_context(request).database)
+def _caller(request: Request) -> access.Caller:
+    return access.anonymous(_context(request))
 
 
 async def create_job(request: Request) -> Response:
     wanted = await parsing.body(request, CreateJob)
-    return answer(await fine_tuning.create(_context(request), await _caller(request), wanted))
+    return answer(await fine_tuning.create(_context(request), _caller(request), wanted))
 
 
 async def list_jobs(request: Request) -> Response:
     query = parsing.query(request, JobsQuery)
-    return answer(await fine_tuning.listing(_context(request), await _caller(request), query))
+    return answer(await fine_tuning.listing(_context(request), _caller(request), query))
 
 
 async def retrieve_job(request: Request) -> Response:
-    return answer(await fine_tuning.retrieve(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.retrieve(_context(request), _caller(request), _job_id(request)))
 
 
 async def cancel_job(request: Request) -> Response:
-    return answer(await fine_tuning.cancel(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.cancel(_context(request), _caller(request), _job_id(request)))
 
 
 async def pause_job(request: Request) -> Response:
-    return answer(await fine_tuning.pause(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.pause(_context(request), _caller(request), _job_id(request)))
 
 
 async def resume_job(request: Request) -> Response:
-    return answer(await fine_tuning.resume(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.resume(_context(request), _caller(request), _job_id(request)))
 
 
 async def list_events(request: Request) -> Response:
     query = parsing.query(request, ListQuery)
-    return answer(await fine_tuning.list_events(_context(request), await _caller(request), _job_id(request), query))
+    return answer(await fine_tuning.list_events(_context(request), _caller(request), _job_id(request), query))
 
 
 async def list_checkpoints(request: Request) -> Response:
     query = parsing.query(request, CheckpointsQuery)
-    page = await fine_tuning.list_checkpoints(_context(request), await _caller(request), _job_id(request), query)
+    page = await fine_tuning.list_checkpoints(_context(request), _caller(request), _job_id(request), query)
     return answer(page)
 
 
@@ -81,7 +81,7 @@ async def create_file(request: Request) -> Response:
     try:
         created = await files.create(
             context,
-            await _caller(request),
+            _caller(request),
             content=form.file,
             filename=form.filename,
             purpose=form.fields.get("purpose"),
@@ -94,39 +94,39 @@ async def create_file(request: Request) -> Response:
 
 async def list_files(request: Request) -> Response:
     query = parsing.query(request, FilesQuery)
-    return answer(await files.listing(_context(request), await _caller(request), query))
+    return answer(await files.listing(_context(request), _caller(request), query))
 
 
 async def retrieve_file(request: Request) -> Response:
-    return answer(await files.retrieve(_context(request), await _caller(request), _file_id(request)))
+    return answer(await files.retrieve(_context(request), _caller(request), _file_id(request)))
 
 
 async def delete_file(request: Request) -> Response:
-    return answer(await files.delete(_context(request), await _caller(request), _file_id(request)))
+    return answer(await files.delete(_context(request), _caller(request), _file_id(request)))
 
 
 async def file_content(request: Request) -> Response:
     plain = "text/csv" in request.headers.get("accept", "") or request.query_params.get("encoding") == "csv"
-    filename, chunks = await files.content(_context(request), await _caller(request), _file_id(request), plain=plain)
+    filename, chunks = await files.content(_context(request), _caller(request), _file_id(request), plain=plain)
     disposition = {"content-disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
     return StreamingResponse(chunks, media_type="application/octet-stream", headers=disposition)
 
 
 async def list_models(request: Request) -> Response:
-    return answer(await models.listing(_context(request), await _caller(request)))
+    return answer(await models.listing(_context(request), _caller(request)))
 
 
 async def retrieve_model(request: Request) -> Response:
-    return answer(await models.retrieve(_context(request), await _caller(request), request.path_params["model"]))
+    return answer(await models.retrieve(_context(request), _caller(request), request.path_params["model"]))
 
 
 async def delete_model(request: Request) -> Response:
-    return answer(await models.delete(_context(request), await _caller(request), request.path_params["model"]))
+    return answer(await models.delete(_context(request), _caller(request), request.path_params["model"]))
 
 
 async def create_chat_completion(request: Request) -> Response:
     wanted = await parsing.body(request, CreateChatCompletion)
-    context, caller = _context(request), await _caller(request)
+    context, caller = _context(request), _caller(request)
     if not wanted.stream:
         return answer(await chat.create(context, caller, wanted))
     chunks = await chat.stream(context, caller, wanted)

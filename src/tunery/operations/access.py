@@ -6,7 +6,7 @@ from tunery.blobs.disk import DiskBlobs
 from tunery.serving.port import ChatEngine
 from tunery.serving.renderers import Renderers
 from tunery.store.database import Database
-from tunery.store.models import organization
+from tunery.store.models import organization_id
 from tunery.store.schema import DEFAULT_PROJECT
 
 
@@ -31,7 +31,6 @@ class Context:
     default_model: str
 
 
-async def anonymous(database: Database) -> Caller:
+def anonymous(context: Context) -> Caller:
     """The caller while no keys are in use: the default project."""
-    organization_id = await database.read(lambda connection: organization(connection, DEFAULT_PROJECT))
-    return Caller(project_id=DEFAULT_PROJECT, organization_id=organization_id)
+    return Caller(project_id=DEFAULT_PROJECT, organization_id=organization_id(context.organization))

@@ -28,7 +28,7 @@ def bootstrap(config: Settings) -> None:
     found[STARTER] = inspect(starter.FOLDER, source="packaged")
 
     def enter(connection: Connection) -> None:
-        models.ensure_project(connection, organization_id=f"org-{config.organization}", at=int(time.time()))
+        models.ensure_project(connection, organization=config.organization, at=int(time.time()))
         for base_id, facts in found.items():
             known = models.base(connection, base_id)
             since = known["created_at"] if known else int(time.time())

@@ -57,7 +57,7 @@ def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *,
         if row["status"] == Status.RUNNING:
             jobs.move(connection, job_id, Status.QUEUED, epoch=epoch, **free)
         else:
-            leases.release(connection, job_id, epoch=epoch)
+            leases.release(connection, job_id=job_id, epoch=epoch)
         message = f"The training process ended because of {reason}; the job goes on from its last snapshot"
         events.append(connection, job_id, [Event(message, level="warn")], at=time.time())
 

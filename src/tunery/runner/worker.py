@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -54,6 +55,7 @@ class Runner:
         self._preparing: dict[str, int] = {}
         self._engines_starting: set[str] = set()
         self._placing: set[Run] = set()
+        self._burying: set[Run] = set()
         self._pool = HostPool(
             module=host_module,
             run_dir=config.run_dir,
@@ -172,19 +174,19 @@ class Runner:
             self._blobs.delete(key)
 
     async def _obey(self) -> None:
-        """Bring what was cancelled or paused off its host."""
-        placed = list(self._pool.runs)
-        if not placed:
-            return
-        rows = await self._database.read(
-            lambda connection: {job_id: jobs.get(connection, job_id) for job_id, _ in placed}
-        )
-        for run in placed:
-            row = rows[run[0]]
-            if row is None or row["epoch"] != run[1]:
-                self._pool.stop(run, "cancel")
-            elif row["desired_state"] == Desired.PAUSE:
+        """Bring what was cancelled or paused off its host, and hand back what the table says is ours but is not."""
+        rows = await self._database.read(lambda connection: leases.held(connection, self.id))
+        held = {(row["id"], row["epoch"]): row for row in rows}
+        placed = set(self._pool.runs)
+        for run in placed - held.keys():
+            self._pool.stop(run, "cancel")
+        for run in placed & held.keys():
+            if held[run]["desired_state"] == Desired.PAUSE:
                 self._pool.stop(run, "pause")
+        strays = held.keys() - placed - self._placing - self._burying - set(self._preparing.items())
+        for job_id, epoch in strays:
+            log.error("a job was held without being worked on", job_id=job_id)
+            await self._database.write(partial(leases.release, job_id=job_id, epoch=epoch))
 
     async def _claim_files(self) -> None:
         room = PREPARING_MAX - len(self._preparing)
@@ -249,7 +251,7 @@ class Runner:
             await self._pool.place(base, run, start, alone=bool(row["run_alone"]))
         except Exception:
             log.exception("a job could not be placed", job_id=row["id"])
-            await self._database.write(lambda connection: leases.release(connection, run[0], epoch=run[1]))
+            await self._database.write(lambda connection: leases.release(connection, job_id=run[0], epoch=run[1]))
         finally:
             self._placing.discard(run)
 
@@ -293,6 +295,7 @@ class Runner:
         self._wake.set()
 
     def _on_train_end(self, host: TrainHost, status: int) -> None:
+        self._burying |= host.runs.keys()
         if host.runs or not self._stopping:
             self._start(self._after_death(host, status))
 
@@ -304,6 +307,7 @@ class Runner:
             reason = recovery.describe(status)
             log.error("a training host ended", status=status, reason=reason, jobs=[run[0] for run in runs])
             await self._database.write(lambda connection: recovery.after_host_death(connection, runs, reason=reason))
+        self._burying -= host.runs.keys()
         self._wake.set()
 
     def _on_serve_end(self, base_id: str, status: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tunery import ids
 from tunery.store.pages import Page
@@ -47,15 +47,20 @@ def append(connection: Connection, job_id: str, new: Sequence[Event], *, at: flo
     return True
 
 
+_OF_JOB = select(events).where(events.c.job_id == bindparam("job_id"))
+_NEWEST = _OF_JOB.order_by(events.c.seq.desc()).limit(bindparam("rows_max"))
+_POSITION = select(events.c.seq).where(events.c.job_id == bindparam("job_id"), events.c.id == bindparam("event_id"))
+_OLDER = _NEWEST.where(events.c.seq < bindparam("before"))
+
+
 def listing(connection: Connection, *, job_id: str, after: str | None, limit: int) -> Page:
     """Newest first; an unknown `after` gives an empty page."""
-    statement = select(events).where(events.c.job_id == job_id)
+    values: dict[str, Any] = {"job_id": job_id, "rows_max": limit + 1}
+    statement = _NEWEST
     if after is not None:
-        anchor = connection.execute(
-            select(events.c.seq).where(events.c.job_id == job_id, events.c.id == after)
-        ).scalar()
-        if anchor is None:
+        values["before"] = connection.execute(_POSITION, {"job_id": job_id, "event_id": after}).scalar()
+        statement = _OLDER
+        if values["before"] is None:
             return Page([], has_more=False)
-        statement = statement.where(events.c.seq < anchor)
-    rows = list(connection.execute(statement.order_by(events.c.seq.desc()).limit(limit + 1)).mappings())
+    rows = list(connection.execute(statement, values).mappings())
     return Page(rows[:limit], has_more=len(rows) > limit)

@@ -3,7 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    insert,
+    literal,
+    null,
+    select,
+    union_all,
+    update,
+)
 
 from tunery.lifecycle import Status, sources
 from tunery.store.pages import Page, page
@@ -58,11 +73,15 @@ def add_integrations(
             connection.execute(insert(job_integration_tags), tags)
 
 
+# Built once: putting a statement together costs several times what running it does.
+_BY_ID = select(jobs).where(jobs.c.id == bindparam("job_id"))
+_IN_PROJECT = _BY_ID.where(jobs.c.project_id == bindparam("project_id"))
+
+
 def get(connection: Connection, job_id: str, *, project_id: str | None = None) -> RowMapping | None:
-    statement = select(jobs).where(jobs.c.id == job_id)
-    if project_id is not None:
-        statement = statement.where(jobs.c.project_id == project_id)
-    return connection.execute(statement).mappings().first()
+    if project_id is None:
+        return connection.execute(_BY_ID, {"job_id": job_id}).mappings().first()
+    return connection.execute(_IN_PROJECT, {"job_id": job_id, "project_id": project_id}).mappings().first()
 
 
 def listing(
@@ -86,34 +105,55 @@ def listing(
     return page(connection, jobs, where=where, after=after, limit=limit)
 
 
+_JOB_IDS = bindparam("job_ids", expanding=True)
+
+
+def _attachment(table: Table, kind: str, position: Any, *values: Any) -> Select[Any]:
+    """One kind of attachment in the common shape: kind, job, position, four texts."""
+    texts = [*values, *[null()] * (4 - len(values))]
+    named = [value.label(f"text{n}") for n, value in enumerate(texts)]
+    columns = (literal(kind).label("kind"), table.c.job_id, position.label("position"), *named)
+    return select(*columns).where(table.c.job_id.in_(_JOB_IDS))
+
+
+_ATTACHMENTS = union_all(
+    _attachment(job_result_files, "result", job_result_files.c.position, job_result_files.c.file_id),
+    _attachment(job_metadata, "metadata", literal(0), job_metadata.c.key, job_metadata.c.value),
+    _attachment(
+        job_integrations,
+        "integration",
+        job_integrations.c.position,
+        *(job_integrations.c[name] for name in ("type", "project", "name", "entity")),
+    ),
+    _attachment(
+        job_integration_tags,
+        "tag",
+        job_integration_tags.c.position,
+        cast(job_integration_tags.c.integration_position, Text),
+        job_integration_tags.c.tag,
+    ),
+).order_by("position")
+
+
 class Attachments:
-    """Result files, integrations and metadata of some jobs, read in three statements."""
+    """Result files, integrations and metadata of some jobs, read in one statement."""
 
     def __init__(self, connection: Connection, job_ids: Sequence[str]) -> None:
         self.result_files: dict[str, list[str]] = {}
         self.integrations: dict[str, list[dict[str, Any]]] = {}
         self.metadata: dict[str, dict[str, str]] = {}
-        results = select(job_result_files.c.job_id, job_result_files.c.file_id).where(
-            job_result_files.c.job_id.in_(job_ids)
-        )
-        for job_id, file_id in connection.execute(results.order_by(job_result_files.c.position)):
-            self.result_files.setdefault(job_id, []).append(file_id)
-        pairs = select(job_metadata.c.job_id, job_metadata.c.key, job_metadata.c.value)
-        for job_id, key, value in connection.execute(pairs.where(job_metadata.c.job_id.in_(job_ids))):
-            self.metadata.setdefault(job_id, {})[key] = value
-        self._read_integrations(connection, job_ids)
-
-    def _read_integrations(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        statement = select(job_integrations).where(job_integrations.c.job_id.in_(job_ids))
-        rows = connection.execute(statement.order_by(job_integrations.c.position)).mappings().all()
-        tags = select(job_integration_tags).where(job_integration_tags.c.job_id.in_([row["job_id"] for row in rows]))
-        by_position: dict[tuple[str, int], list[str]] = {}
-        for tag in connection.execute(tags.order_by(job_integration_tags.c.position)).mappings() if rows else ():
-            by_position.setdefault((tag["job_id"], tag["integration_position"]), []).append(tag["tag"])
-        for row in rows:
-            wandb = {name: row[name] for name in ("project", "name", "entity")}
-            wandb["tags"] = by_position.get((row["job_id"], row["position"]), [])
-            self.integrations.setdefault(row["job_id"], []).append({"type": row["type"], "wandb": wandb})
+        tags: dict[tuple[str, int], list[str]] = {}
+        for kind, job_id, position, *texts in connection.execute(_ATTACHMENTS, {"job_ids": job_ids}):
+            if kind == "result":
+                self.result_files.setdefault(job_id, []).append(texts[0])
+            elif kind == "metadata":
+                self.metadata.setdefault(job_id, {})[texts[0]] = texts[1]
+            elif kind == "tag":
+                tags.setdefault((job_id, int(texts[0])), []).append(texts[1])
+            else:
+                mine = tags.setdefault((job_id, position), [])
+                wandb = {"project": texts[1], "name": texts[2], "entity": texts[3], "tags": mine}
+                self.integrations.setdefault(job_id, []).append({"type": texts[0], "wandb": wandb})
 
 
 def move(

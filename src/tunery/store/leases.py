@@ -55,7 +55,7 @@ def renew(connection: Connection, *, runner_id: str, at: float, lease_seconds: f
     return [(job_id, epoch) for job_id, epoch in connection.execute(kept.returning(jobs.c.id, jobs.c.epoch))]
 
 
-def release(connection: Connection, job_id: str, *, epoch: int) -> None:
+def release(connection: Connection, *, job_id: str, epoch: int) -> None:
     """Hand a job back to the queue at once."""
     connection.execute(
         update(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch).values(runner_id=None, lease_until=None)

@@ -8,19 +8,21 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from tunery.store.schema import DEFAULT_PROJECT, bases, engines, jobs, models, projects
 
 
-def ensure_project(connection: Connection, *, organization_id: str, at: int) -> None:
+def organization_id(slug: str) -> str:
+    """The organisation as jobs name it."""
+    return f"org-{slug}"
+
+
+def ensure_project(connection: Connection, *, organization: str, at: int) -> None:
     """The default project, which owns everything while no keys are in use."""
+    mine = organization_id(organization)
     found = connection.execute(select(projects.c.organization_id).where(projects.c.id == DEFAULT_PROJECT)).scalar()
     if found is None:
-        values = {"id": DEFAULT_PROJECT, "name": "Default", "organization_id": organization_id, "created_at": at}
+        values = {"id": DEFAULT_PROJECT, "name": "Default", "organization_id": mine, "created_at": at}
         connection.execute(insert(projects).values(**values))
-    elif found != organization_id:
+    elif found != mine:
         renamed = update(projects).where(projects.c.id == DEFAULT_PROJECT)
-        connection.execute(renamed.values(organization_id=organization_id))
-
-
-def organization(connection: Connection, project_id: str) -> str:
-    return connection.execute(select(projects.c.organization_id).where(projects.c.id == project_id)).scalar_one()
+        connection.execute(renamed.values(organization_id=mine))
 
 
 def put_base(connection: Connection, base_id: str, **values: Any) -> None:
