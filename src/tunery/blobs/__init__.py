@@ -1,0 +1,1 @@
+"""Bytes at rest outside the database: folders that are complete or not there at all."""
