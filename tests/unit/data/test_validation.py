@@ -1,0 +1,335 @@
+"""Every way in which a file can be wrong: its line, its place, its words; and what clean files cost."""
+
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunery.data.problems import FileReport, Problem
+from tunery.data.rendering import Renderer
+from tunery.data.validation import first_line_problem, validate
+
+GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+GOOD_LINE = json.dumps(GOOD).encode() + b"\n"
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+HEAD = "The job failed due to a file format error in the training file. Invalid file format. "
+INVALID = "The job failed due to an invalid training file. Invalid file format. "
+
+
+def line(value: Any) -> bytes:
+    return (value if isinstance(value, bytes) else json.dumps(value).encode()) + b"\n"
+
+
+def check(*rows: Any, **options: Any) -> FileReport:
+    """Good rows up to nine, then these: the first of them is line 10."""
+    return validate([GOOD_LINE] * 9 + [line(row) for row in rows], **options)
+
+
+def messages(*given: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"messages": list(given), **more}
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def answer(content: Any = "b", **more: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **more}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        GOOD,
+        messages(user("a"), answer(weight=0), user("c"), answer(weight=1)),
+        messages({"role": "system", "content": "s"}, {"role": "developer", "content": "d"}, user("a"), answer()),
+        messages(user([{"type": "text", "text": "a"}]), answer(name="n", refusal=None, tool_calls=None)),
+        messages(user("?"), {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c1", "content": "7"}, answer(), tools=[TOOL], parallel_tool_calls=False),
+        messages(user("?"), answer(None, function_call={"name": "f", "arguments": "{}"}), functions=[{"name": "f"}]),
+        messages(user('"role" and "content"'), answer("role")),
+        messages(user("ünïcödé 🙂 \u2028"), answer("\\u0041 <|im_end|>")),
+        b'{"messages":[{"role":"user","content":"\\u0041\\u00e9"},{"role":"assistant","content":"\\ud83d\\ude42"}]}\r',
+        b'  {"messages" : [ {"content":"a" , "role":"user"}, {"role":"assistant","content":""} ] }  ',
+    ],
+)  # fmt: skip
+def test_good_rows_have_no_problem(row: Any) -> None:
+    report = check(row)
+    assert report.problems == []
+    assert report.is_valid
+    assert (report.kind, report.n_examples) == ("chat", 10)
+
+
+DEEP = b"[" * 3000 + b"]" * 3000
+NEST = {"x": 1}
+for _ in range(80):
+    NEST = {"x": NEST}  # type: ignore[dict-item]
+
+MALFORMED: list[tuple[Any, str, str, str]] = [
+    # What JSON itself cannot take.
+    (b'{"messages": [', "invalid_json", "", "Example 10 cannot be parsed. Error: line contains invalid json: Expecting value: line 1 column 15 (char 14) (line 10)"),
+    (b'{"a": 1 "b": 2}', "invalid_json", "", "Example 10 cannot be parsed. Error: line contains invalid json: Expecting ',' delimiter: line 1 column 9 (char 8) (line 10)"),
+    (b"{'messages': []}", "invalid_json", "", "Example 10 cannot be parsed."),
+    (b'[1, 2]', "not_a_dictionary", "", 'Example 10 is not a dictionary (HINT: line starts with: "[1,...").'),
+    (b'"text"', "not_a_dictionary", "", 'Example 10 is not a dictionary (HINT: line starts with: ""te...").'),
+    (b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}', "invalid_utf8", "", "Example 10 cannot be parsed. Error: byte"),
+    (b'{"messages": ' + DEEP + b"}", "too_deep", "", "Example 10 is nested deeper than 64 levels"),
+    (messages(user("a"), answer(), tools=[{"type": "function", "function": {"name": "f", "parameters": NEST}}]), "too_deep", "/tools/0/function/parameters" + "/x" * 61, "Example 10 is nested deeper than 64 levels"),
+    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":NaN}]}', "non_finite_number", "/messages/1/weight", "Example 10 contains a number that JSON does not have"),
+    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"m":1e400}}}]}', "non_finite_number", "/tools/0/function/parameters/m", "Example 10 contains a number"),
+    (b'{"messages":[{"role":"user","content":"a\\ud83d"},{"role":"assistant","content":"b"}]}', "lone_surrogate", "/messages/0/content", "Example 10 contains half a surrogate pair"),
+    # Keys written twice: seen in plain rows, in tools, with escapes.
+    (b'{"messages":[{"role":"user","content":"a","content":"c"},{"role":"assistant","content":"b"}]}', "duplicate_key", "/messages/0/content", 'Example 10 contains the key "content" twice'),
+    (b'{"messages":[],"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}', "duplicate_key", "/messages", 'Example 10 contains the key "messages" twice'),
+    (b'{"messages":[{"role":"user","r\\u006fle":"user","content":"a"},{"role":"assistant","content":"b"}]}', "duplicate_key", "/messages/0/role", 'Example 10 contains the key "role" twice'),
+    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0,"weight":1}]}', "duplicate_key", "/messages/1/weight", 'Example 10 contains the key "weight" twice'),
+    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"a/b":1,"a/b":2}}}]}', "duplicate_key", "/tools/0/function/parameters/a~1b", 'Example 10 contains the key "a/b" twice'),
+    # Keys.
+    ({"message": []}, "missing_key", "", "Example 10 is missing key 'messages'"),
+    ({}, "missing_key", "", "Example 10 is missing key 'messages'"),
+    (messages(user("a"), answer(), weight=1), "extra_key", "/weight", 'Example 10 contains an extra "weight".'),
+    (messages(user("a") | {"weight": 1}, answer()), "extra_key", "/messages/0/weight", 'Example 10 contains an extra "weight".'),
+    ({"messages": "a"}, "wrong_type", "/messages", "Example 10 messages must be a list"),
+    ({"messages": []}, "invalid_length", "/messages", "Example 10 messages has 0 item(s), but must have at least 1"),
+    # Messages.
+    (messages(user("a"), {"content": "b"}), "missing_role", "/messages/1", "Example 10, message 2 Discriminator 'role' is missing in value"),
+    (messages(user("a"), {"role": "asistant", "content": "b"}), "unknown_role", "/messages/1/role", "Example 10, message 2 Input tag 'asistant' found using 'role' does not match any of the expected tags: 'system', 'developer', 'user', 'assistant', 'tool', 'function'"),
+    (messages("a", answer()), "wrong_type", "/messages/0", "Example 10, message 1 must be a dictionary"),
+    (messages({"role": "user"}, answer()), "missing_key", "/messages/0", "Example 10, message 1 is missing key 'content'"),
+    (messages(user(None), answer()), "wrong_type", "/messages/0/content", "Example 10, message 1 content must be a string"),
+    (messages(user(3), answer()), "wrong_type", "/messages/0/content", "Example 10, message 1 content must be a string"),
+    (messages(user([]), answer()), "invalid_length", "/messages/0/content", "Example 10, message 1 content has 0 item(s)"),
+    (messages(user("a"), {"role": "assistant"}), "missing_key", "/messages/1", "Example 10, message 2 is missing key 'content'"),
+    (messages(user("a"), answer(None)), "missing_key", "/messages/1", "Example 10, message 2 is missing key 'content'"),
+    (messages(user("a"), answer(weight=2)), "invalid_value", "/messages/1/weight", "Example 10, message 2 weight must be 0 or 1"),
+    (messages(user("a"), answer(weight=True)), "invalid_value", "/messages/1/weight", "Example 10, message 2 weight must be 0 or 1"),
+    (messages(user("a"), answer(weight=0)), "nothing_to_train", "/messages", "Example 10 has weight 0 on every message from the assistant"),
+    (messages(user("a")), "no_assistant_message", "/messages", "Example 10 must have at least one message from the assistant"),
+    (messages(user("a"), answer(), user("c")), "last_message_role", "/messages/2", "Example 10, message 3 is the last one and must be from the assistant, not from 'user'"),
+    (messages(user([{"type": "image_url", "image_url": {"url": "x"}}]), answer()), "image", "/messages/0/content/0/type", "Example 10, message 1 contains an image, and the models that can be tuned here read text only"),
+    (messages(user([{"type": "input_audio"}]), answer()), "unsupported", "/messages/0/content/0/type", "Example 10, message 1 contains audio"),
+    (messages(user([{"type": "video"}]), answer()), "unknown_type", "/messages/0/content/0/type", "Example 10, message 1 Input tag 'video'"),
+    # Tools.
+    (messages(user("a"), answer(), tools=[{"type": "function"}]), "missing_key", "/tools/0", "Example 10 is missing key 'function'"),
+    (messages(user("a"), answer(), tools=[{"type": "function", "function": {"name": "a b"}}]), "wrong_type", "/tools/0/function/name", "Example 10 name must be a name of letters"),
+    (messages(user("a"), answer(None, tool_calls=[])), "invalid_length", "/messages/1/tool_calls", "Example 10, message 2 tool_calls has 0 item(s)"),
+    (messages(user("a"), answer(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": {}}}])), "wrong_type", "/messages/1/tool_calls/0/function/arguments", "Example 10, message 2 arguments must be a string"),
+    (messages(user("a"), answer(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": "x"}}])), "tool_call_arguments", "/messages/1/tool_calls/0/function/arguments", "Example 10, message 2 calls a function with arguments that are not a JSON object"),
+    (messages(user("a"), {"role": "tool", "tool_call_id": "c9", "content": "7"}, answer()), "unknown_tool_call", "/messages/1/tool_call_id", "Example 10, message 2 answers the tool call 'c9', which no earlier message makes"),
+    (messages(user("a"), answer(), functions=[]), "invalid_length", "/functions", "Example 10 functions has 0 item(s)"),
+    # Other kinds of rows among chat rows.
+    ({"prompt": "a", "completion": "b"}, "mixed_formats", "", "Example 10 is in the fine-tune-completion format, but the file begins in the fine-tune-chat format"),
+    (b"   ", "blank_line", "", "Example 10 is a blank line"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "code", "pointer", "words"), MALFORMED)
+def test_malformed_rows_are_named_with_line_place_and_words(row: Any, code: str, pointer: str, words: str) -> None:
+    report = check(row, GOOD)
+    first = report.problems[0]
+    assert (first.line, first.code, first.pointer) == (10, code, pointer)
+    assert first.message.startswith(words)
+    assert first.mend
+    assert not report.is_valid
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "message"),
+    [
+        ({"message": []}, "invalid_file_format", HEAD + "Example 10 is missing key 'messages'"),
+        (messages(user("a") | {"weight": 1}, answer()), "invalid_file_format", HEAD + 'Example 10 contains an extra "weight".'),
+        (messages(user("a"), {"content": "b"}), "invalid_training_file", INVALID + "Example 10, message 2 Discriminator 'role' is missing in value"),
+        (b'{"a": 1 "b": 2}', "invalid_file_format", HEAD + "Example 10 cannot be parsed. Error: line contains invalid json: Expecting ',' delimiter: line 1 column 9 (char 8) (line 10)"),
+    ],
+)  # fmt: skip
+def test_job_error_has_the_captured_words(row: Any, code: str, message: str) -> None:
+    error = check(row, {"message": []}).job_error(file_id="file-abc")
+    assert error is not None
+    assert (error.code, error.message, error.param) == (code, message, "training_file")
+
+
+def test_job_error_of_a_validation_file_names_that_file() -> None:
+    error = check({"message": []}).job_error(file_id="file-abc", role="validation")
+    assert error is not None
+    assert error.param == "validation_file"
+    assert error.message.startswith("The job failed due to a file format error in the validation file. ")
+
+
+def test_job_error_is_none_for_a_valid_file() -> None:
+    assert check(GOOD).job_error(file_id="file-abc") is None
+
+
+PREFERENCE = {"input": messages(user("a")), "preferred_output": [answer()], "non_preferred_output": [answer("c")]}
+REINFORCEMENT = messages(user("2+2?"), reference_answer="4")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (PREFERENCE, "fine-tune-preference format, but the specified fine-tuning job is not using 'dpo'"),
+        (REINFORCEMENT, "fine-tune-reinforcement format, but the specified fine-tuning job is not using 'reinforcement'"),
+    ],
+)  # fmt: skip
+def test_rows_of_another_method_give_the_captured_words(row: Any, words: str) -> None:
+    report = validate([line(row)] * 12)
+    assert report.counts == {"wrong_method": 12}
+    error = report.job_error(file_id="file-abc")
+    assert error is not None
+    expected = f"Input file file-abc is in the {words} as the training method (provided method=supervised). "
+    assert (error.code, error.message) == ("invalid_training_file", INVALID + expected)
+
+
+@pytest.mark.parametrize("n", [0, 3, 9])
+def test_too_few_examples_are_counted(n: int) -> None:
+    error = validate([GOOD_LINE] * n).job_error(file_id="file-abc")
+    assert error is not None
+    assert error.code == "invalid_n_examples"
+    assert error.message == f"Training file has {n} example(s), but must have at least 10 examples"
+
+
+def test_a_row_s_problem_comes_before_too_few_examples() -> None:
+    report = validate([line({"message": []})])
+    assert [problem.code for problem in report.problems] == ["missing_key", "extra_key", "too_few_examples"]
+
+
+def test_all_problems_of_a_line_are_found() -> None:
+    row = messages({"role": "user", "content": 3, "x": 1}, {"content": "b"}, {"role": "assistant", "weight": 5})
+    found = {(problem.code, problem.pointer) for problem in check(row).problems}
+    assert found == {
+        ("wrong_type", "/messages/0/content"),
+        ("extra_key", "/messages/0/x"),
+        ("missing_role", "/messages/1"),
+        ("invalid_value", "/messages/2/weight"),
+        ("missing_key", "/messages/2"),
+    }
+
+
+def test_problems_over_the_limit_are_counted() -> None:
+    report = check(*[{"message": []}] * 30, limit=5)
+    assert len(report.problems) == 5
+    assert report.counts == {"missing_key": 30, "extra_key": 30}
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n\r\n", b"  \n\t\n"])
+def test_marks_line_breaks_and_blank_ends_are_accepted(tmp_path: Path, ending: bytes, mark: bytes, tail: bytes) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(mark + ending.join([GOOD_LINE.strip()] * 10) + tail)
+    report = validate(path)
+    assert report.problems == []
+    assert (report.n_examples, report.n_bytes) == (10, path.stat().st_size)
+
+
+def test_blank_lines_inside_are_named_each() -> None:
+    report = validate([GOOD_LINE] * 5 + [b"\n", b" \r\n"] + [GOOD_LINE] * 5 + [b"\n"])
+    assert [(problem.line, problem.code) for problem in report.problems] == [(6, "blank_line"), (7, "blank_line")]
+    assert report.n_examples == 10
+
+
+def test_invalid_utf8_is_named_by_its_byte_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    bad = b'\xef\xbb\xbf{"messages": []}\n{"messages": "\xe9"}\n'
+    path.write_bytes(bad)
+    problem = next(problem for problem in validate(path).problems if problem.code == "invalid_utf8")
+    assert problem.message.endswith(f"byte {bad.index(0xE9)} of the file is not valid UTF-8")
+
+
+def test_utf16_is_recognised() -> None:
+    report = validate(GOOD_LINE.decode().encode("utf-16").splitlines(keepends=True))
+    assert report.problems[0].message == "Example 1 cannot be parsed. Error: the file is UTF-16"
+
+
+def test_a_giant_line_is_refused_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    with path.open("wb") as stream:
+        stream.write(GOOD_LINE * 9)
+        for _ in range(64):
+            stream.write(b"x" * (1 << 20))
+        stream.write(b"\n" + GOOD_LINE)
+    tracemalloc.start()
+    report = validate(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(problem.line, problem.code) for problem in report.problems] == [(10, "line_too_long")]
+    assert (report.n_examples, report.n_bytes) == (11, path.stat().st_size)
+    assert peak < 32 << 20
+
+
+def test_memory_is_flat_over_many_lines_and_many_problems() -> None:
+    def rows(n: int) -> Iterator[bytes]:
+        for _ in range(n):
+            yield GOOD_LINE
+            yield b'{"message": []}\n'
+
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        validate(rows(n))
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    assert peak(4000) < peak(2000) + (64 << 10)
+
+
+def test_completion_files_are_validated_as_such() -> None:
+    good = {"prompt": "a", "completion": "b"}
+    report = validate([line(good)] * 10)
+    assert (report.kind, report.problems) == ("completion", [])
+    report = validate([line(good)] * 10 + [line({"prompt": "a"}), line({"prompt": 1, "completion": ""}), GOOD_LINE])
+    assert [problem.message for problem in report.problems] == [
+        "Example 11 is missing key 'completion'",
+        "Example 12 prompt must be a string",
+        "Example 13 is in the fine-tune-chat format, but the file begins in the fine-tune-completion format",
+    ]
+    twice = b'{"prompt":"a","completion":"b","completion":"c"}\n'
+    assert validate([line(good)] * 10 + [twice]).counts == {"duplicate_key": 1}
+
+
+def test_with_a_renderer_rows_that_the_template_cannot_take_are_problems(
+    renderer_of: Callable[[str], Renderer],
+) -> None:
+    marked = messages(user("a <|im_end|>"), answer())
+    begins_with_lines = messages(user("a"), answer("\n\nb"), user("c"), answer())
+    report = check(marked, {"message": []}, begins_with_lines, renderer=renderer_of("chatml"))
+    assert [(problem.line, problem.code, problem.pointer) for problem in report.problems] == [
+        (10, "special_token", "/messages/0"),
+        (11, "missing_key", ""),
+        (11, "extra_key", "/message"),
+        (12, "tokens_differ", "/messages/1"),
+    ]
+    error = report.job_error(file_id="file-abc")
+    assert error is not None
+    assert (error.code, error.message) == ("invalid_file_format", HEAD + "Example 10 message contains an invalid token: <|im_end|>.")
+    assert isinstance(report.problems[3], Problem)
+    assert report.problems[3].message.startswith("Example 12, message 2 would be trained after other tokens")
+
+
+def test_a_method_without_rules_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="dpo"):
+        validate([], method="dpo")
+
+
+NOT_JSONL = "Expected file to have JSONL format, where every line is a JSON dictionary. "
+
+
+@pytest.mark.parametrize(
+    ("head", "is_whole", "message"),
+    [
+        (b'{"prompt": 1\n', False, 'Line 1 is not a dictionary (HINT: line starts with: "{"p...").'),
+        (b"a,b,c\n1,2,3\n", False, 'Line 1 is not a dictionary (HINT: line starts with: "a,b...").'),
+        (b"[\n", False, 'Line 1 is not a dictionary (HINT: line starts with: "[...").'),
+        (b'{"a": 1}\r\n[1]\r\n', False, 'Line 2 is not a dictionary (HINT: line starts with: "[1]...").'),
+        (b"PK\x03\x04\xff\xfe", False, 'Line 1 is not a dictionary (HINT: line starts with: "PK\x03...").'),
+        (b'{"a": 1}\n{"b": ', True, 'Line 2 is not a dictionary (HINT: line starts with: "{"b...").'),
+        (b'{"a": 1}\n{"b": ', False, None),
+        (b'{"a": 1}', True, None),
+        (b'\xef\xbb\xbf{"a": 1}\r\n\r\n', True, None),
+        (b"", True, None),
+    ],
+)
+def test_first_line_problem_has_the_captured_words(head: bytes, is_whole: bool, message: str | None) -> None:
+    assert first_line_problem(head, is_whole=is_whole) == (None if message is None else NOT_JSONL + message)
