@@ -25,6 +25,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("tunery"), description="Database, files and weights.")
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    allow_open: bool = Field(default=False, description="Serve beyond this machine although there are no keys.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; by default SQLite in the data folder.")
     storage_url: str | None = Field(default=None, description="Where files live; by default a folder in data_dir.")

@@ -9,6 +9,7 @@ import uvicorn
 
 from tunery import observability, settings
 from tunery.api.app import build_app
+from tunery.api.guard import LOOPBACK_NAMES
 from tunery.blobs.disk import DiskBlobs
 from tunery.operations.access import Context
 from tunery.operations.chat import EngineTable
@@ -40,7 +41,8 @@ async def serve(config: Settings, listener: socket.socket) -> None:
         await context.engine.close()
         context.database.close()
 
-    app = build_app(context, on_stop=stop)
+    hosts = LOOPBACK_NAMES if config.host in LOOPBACK_NAMES else None
+    app = build_app(context, hosts=hosts, on_stop=stop)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

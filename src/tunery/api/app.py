@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunery import ids
+from tunery.api.guard import OriginGuard
 from tunery.api.routes import answer, routes
 from tunery.errors import ApiError, InvalidRequest, NotFound, ServerError
 from tunery.observability import logger
@@ -52,8 +53,8 @@ class Headers:
         await self._app(scope, receive, send_with_headers)
 
 
-def build_app(context: Context, *, on_stop: Callable[[], Any]) -> Starlette:
-    """The ASGI app over `context`. `on_stop` is awaited when the server shuts down."""
+def build_app(context: Context, *, hosts: frozenset[str] | None, on_stop: Callable[[], Any]) -> Starlette:
+    """The ASGI app over `context`, answering to the names in `hosts`. `on_stop` is awaited when the server stops."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -67,6 +68,7 @@ def build_app(context: Context, *, on_stop: Callable[[], Any]) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.context = context
+    app.add_middleware(OriginGuard, hosts=hosts)
     app.add_middleware(Headers, organization=context.organization)
     return app
 

@@ -14,11 +14,12 @@ from tunery.api import parsing
 from tunery.api.multipart import read_form
 from tunery.errors import ApiError, Unavailable
 from tunery.observability import logger
-from tunery.operations import access, chat, files, fine_tuning, models
+from tunery.operations import access, chat, files, fine_tuning, models, permissions, uploads
 from tunery.types.chat import CreateChatCompletion
 from tunery.types.files import FILE_BYTES_MAX, ExpiresAfter
-from tunery.types.fine_tuning import CreateJob
-from tunery.types.lists import CheckpointsQuery, FilesQuery, JobsQuery, ListQuery
+from tunery.types.fine_tuning import CreateJob, CreatePermissions, UpdateJob
+from tunery.types.lists import CheckpointsQuery, FilesQuery, JobsQuery, ListQuery, PermissionsQuery
+from tunery.types.uploads import PART_BYTES_MAX, CompleteUpload, CreateUpload
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 PREFIXES = ("/v1", "", "/openai/v1", "/openai")
@@ -51,6 +52,11 @@ async def retrieve_job(request: Request) -> Response:
     return answer(await fine_tuning.retrieve(_context(request), _caller(request), _job_id(request)))
 
 
+async def update_job(request: Request) -> Response:
+    wanted = await parsing.body(request, UpdateJob)
+    return answer(await fine_tuning.update(_context(request), _caller(request), _job_id(request), wanted))
+
+
 async def cancel_job(request: Request) -> Response:
     return answer(await fine_tuning.cancel(_context(request), _caller(request), _job_id(request)))
 
@@ -72,6 +78,23 @@ async def list_checkpoints(request: Request) -> Response:
     query = parsing.query(request, CheckpointsQuery)
     page = await fine_tuning.list_checkpoints(_context(request), _caller(request), _job_id(request), query)
     return answer(page)
+
+
+async def list_permissions(request: Request) -> Response:
+    query = parsing.query(request, PermissionsQuery)
+    page = await permissions.listing(_context(request), _caller(request), request.path_params["model"], query)
+    return answer(page)
+
+
+async def create_permissions(request: Request) -> Response:
+    wanted = await parsing.body(request, CreatePermissions)
+    made = await permissions.create(_context(request), _caller(request), request.path_params["model"], wanted)
+    return answer(made)
+
+
+async def delete_permission(request: Request) -> Response:
+    model, permission_id = request.path_params["model"], request.path_params["permission_id"]
+    return answer(await permissions.delete(_context(request), _caller(request), model, permission_id))
 
 
 async def create_file(request: Request) -> Response:
@@ -110,6 +133,31 @@ async def file_content(request: Request) -> Response:
     filename, chunks = await files.content(_context(request), _caller(request), _file_id(request), plain=plain)
     disposition = {"content-disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
     return StreamingResponse(chunks, media_type="application/octet-stream", headers=disposition)
+
+
+async def create_upload(request: Request) -> Response:
+    wanted = await parsing.body(request, CreateUpload)
+    return answer(await uploads.create(_context(request), _caller(request), wanted))
+
+
+async def add_upload_part(request: Request) -> Response:
+    context = _context(request)
+    form = await read_form(request, context.blobs, file_field="data", file_bytes_max=PART_BYTES_MAX)
+    assert form.file is not None
+    try:
+        part = await uploads.add_part(context, _caller(request), _upload_id(request), form.file)
+    finally:
+        form.file.discard()
+    return answer(part)
+
+
+async def complete_upload(request: Request) -> Response:
+    wanted = await parsing.body(request, CompleteUpload)
+    return answer(await uploads.complete(_context(request), _caller(request), _upload_id(request), wanted))
+
+
+async def cancel_upload(request: Request) -> Response:
+    return answer(await uploads.cancel(_context(request), _caller(request), _upload_id(request)))
 
 
 async def list_models(request: Request) -> Response:
@@ -158,14 +206,15 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/fine_tuning/jobs", create_job),
     ("GET", "/fine_tuning/jobs", list_jobs),
     ("GET", "/fine_tuning/jobs/{job_id}", retrieve_job),
+    ("POST", "/fine_tuning/jobs/{job_id}", update_job),
     ("POST", "/fine_tuning/jobs/{job_id}/cancel", cancel_job),
     ("POST", "/fine_tuning/jobs/{job_id}/pause", pause_job),
     ("POST", "/fine_tuning/jobs/{job_id}/resume", resume_job),
     ("GET", "/fine_tuning/jobs/{job_id}/events", list_events),
     ("GET", "/fine_tuning/jobs/{job_id}/checkpoints", list_checkpoints),
-    ("GET", "/fine_tuning/checkpoints/{model:path}/permissions", not_built),
-    ("POST", "/fine_tuning/checkpoints/{model:path}/permissions", not_built),
-    ("DELETE", "/fine_tuning/checkpoints/{model:path}/permissions/{permission_id}", not_built),
+    ("GET", "/fine_tuning/checkpoints/{model:path}/permissions", list_permissions),
+    ("POST", "/fine_tuning/checkpoints/{model:path}/permissions", create_permissions),
+    ("DELETE", "/fine_tuning/checkpoints/{model:path}/permissions/{permission_id}", delete_permission),
     ("POST", "/fine_tuning/alpha/graders/run", not_built),
     ("POST", "/fine_tuning/alpha/graders/validate", not_built),
     ("POST", "/files", create_file),
@@ -173,10 +222,10 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/files/{file_id}", retrieve_file),
     ("DELETE", "/files/{file_id}", delete_file),
     ("GET", "/files/{file_id}/content", file_content),
-    ("POST", "/uploads", not_built),
-    ("POST", "/uploads/{upload_id}/parts", not_built),
-    ("POST", "/uploads/{upload_id}/complete", not_built),
-    ("POST", "/uploads/{upload_id}/cancel", not_built),
+    ("POST", "/uploads", create_upload),
+    ("POST", "/uploads/{upload_id}/parts", add_upload_part),
+    ("POST", "/uploads/{upload_id}/complete", complete_upload),
+    ("POST", "/uploads/{upload_id}/cancel", cancel_upload),
     ("GET", "/models", list_models),
     ("GET", "/models/{model:path}", retrieve_model),
     ("DELETE", "/models/{model:path}", delete_model),
@@ -204,6 +253,10 @@ def routes() -> list[BaseRoute]:
 
 def _job_id(request: Request) -> str:
     return request.path_params["job_id"]
+
+
+def _upload_id(request: Request) -> str:
+    return request.path_params["upload_id"]
 
 
 def _file_id(request: Request) -> str:

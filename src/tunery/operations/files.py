@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from tunery import ids
 from tunery.blobs.disk import BlobWriter
 from tunery.data.validation import first_line_problem
@@ -18,6 +20,7 @@ from tunery.types.lists import FilesQuery, list_object
 
 SNIFF_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 18
+BATCH_EXPIRES_SECONDS = 30 * 24 * 3600
 
 
 async def create(
@@ -30,32 +33,62 @@ async def create(
     expires_after: ExpiresAfter | None,
 ) -> dict[str, Any]:
     """Enter uploaded bytes as a file. A training file must begin like JSONL; its rows are read when a job starts."""
+    purpose = require_purpose(purpose)
+    values = describe(
+        caller,
+        content,
+        filename=filename,
+        purpose=purpose,
+        created_at=int(time.time()),
+        expires_seconds=expires_after.seconds if expires_after else None,
+    )
+    await asyncio.to_thread(content.commit, values["blob_key"])
+    return await context.database.write(lambda connection: enter(connection, values))
+
+
+def require_purpose(purpose: str | None) -> str:
+    """The purpose, if files can be uploaded for it. Raises InvalidFileUpload in the recorded wording."""
     if purpose is None:
         raise InvalidFileUpload("'purpose' is a required property", param="purpose")
     if purpose not in PURPOSES:
         raise InvalidFileUpload(f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", param="purpose")
+    return purpose
+
+
+def describe(
+    caller: Caller,
+    content: BlobWriter,
+    *,
+    filename: str,
+    purpose: str,
+    created_at: int,
+    expires_seconds: int | None,
+) -> dict[str, Any]:
+    """The row of a new file; `content` is to be committed under its `blob_key` before the row is entered."""
     if purpose == "fine-tune":
         with content.path.open("rb") as head:
-            problem = first_line_problem(head.read(SNIFF_BYTES))
+            problem = first_line_problem(head.read(SNIFF_BYTES), is_whole=content.file_bytes <= SNIFF_BYTES)
         if problem is not None:
             raise InvalidFileUpload(problem)
-    created_at = int(time.time())
     file_id = ids.file()
-    key = f"files/{caller.project_id}/{file_id}"
-    values = {
+    if expires_seconds is None and purpose == "batch":
+        expires_seconds = BATCH_EXPIRES_SECONDS
+    return {
         "id": file_id,
         "project_id": caller.project_id,
         "purpose": purpose,
         "filename": filename,
         "file_bytes": content.file_bytes,
         "sha256": content.sha256,
-        "blob_key": key,
+        "blob_key": f"files/{caller.project_id}/{file_id}",
         "created_at": created_at,
-        "expires_at": created_at + expires_after.seconds if expires_after else None,
+        "expires_at": None if expires_seconds is None else created_at + expires_seconds,
     }
-    await asyncio.to_thread(content.commit, key)
-    row = await context.database.write(lambda connection: rows.add(connection, **values))
-    return file_object(row)
+
+
+def enter(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
+    """Store a described file in the caller's transaction."""
+    return file_object(rows.add(connection, **values))
 
 
 async def retrieve(context: Context, caller: Caller, file_id: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tunery.lifecycle import TERMINAL, Desired, Status
 from tunery.operations.access import Caller, Context
 from tunery.store import events, files, jobs, models
 from tunery.store.events import Event
-from tunery.types.fine_tuning import CreateJob, checkpoint_object, event_object, job_object
+from tunery.types.fine_tuning import CreateJob, UpdateJob, checkpoint_object, event_object, job_object
 from tunery.types.lists import CheckpointsQuery, JobsQuery, ListQuery, list_object
 
 SEED_MAX = 2_147_483_647
@@ -76,10 +76,26 @@ async def listing(context: Context, caller: Caller, query: JobsQuery) -> dict[st
             limit=query.limit,
             metadata=query.metadata if isinstance(query.metadata, dict) else None,
             without_metadata=query.metadata == "null",
+            created_after=query.created_after,
+            created_before=query.created_before,
+            status=query.status,
+            model=query.model,
+            suffix=query.suffix,
         )
         return list_object(_wire(connection, caller, page.rows), has_more=page.has_more)
 
     return await context.database.read(read)
+
+
+async def update(context: Context, caller: Caller, job_id: str, request: UpdateJob) -> dict[str, Any]:
+    """Replace the metadata, in any state of the job."""
+
+    def change(connection: Connection) -> dict[str, Any]:
+        row = _require(connection, caller, job_id)
+        jobs.set_metadata(connection, project_id=caller.project_id, job_id=job_id, pairs=request.metadata or {})
+        return _wire(connection, caller, [row])[0]
+
+    return await context.database.write(change)
 
 
 async def cancel(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:

@@ -3,21 +3,25 @@
 SQLite has one writer thread in each process (BEGIN IMMEDIATE, synchronous FULL), because its busy handler is unfair
 to competing threads; reads run in place, since an indexed read takes less than handing it to a thread. PostgreSQL
 reads and writes run in worker threads over a pool.
+
+`Connection` and `Row` are what the floors above call a transaction and a row that they are handed.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from tunery.errors import StartError
+from tunery.errors import DatabaseUnavailable
 
+Row = RowMapping
 T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 30
 CHANGE_POLL_SECONDS = 0.03
@@ -51,14 +55,14 @@ class Database:
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """Like `read`, blocking; on SQLite it keeps one connection open, so call it from one thread only."""
         if not self.is_sqlite:
-            with self._reader.begin() as connection:
-                return query(connection)
-        if self._read_connection is None:
-            self._read_connection = self._reader.connect()
-        try:
-            return query(self._read_connection)
-        finally:
-            self._read_connection.rollback()
+            return _transact(self._reader, query)
+        with _translated_errors():
+            if self._read_connection is None:
+                self._read_connection = self._reader.connect()
+            try:
+                return query(self._read_connection)
+            finally:
+                self._read_connection.rollback()
 
     def write_now(self, change: Callable[[Connection], T]) -> T:
         """Like `write`, blocking; safe from every thread."""
@@ -97,17 +101,17 @@ def now(connection: Connection) -> float:
     return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
-def check(database: Database) -> None:
-    """Raise StartError when the database cannot be reached, saying why."""
-    try:
-        database.read_now(lambda connection: connection.execute(text("SELECT 1")))
-    except OperationalError as error:
-        raise StartError(f"The database {database.url} cannot be opened: {error.orig}") from None
-
-
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
+    with _translated_errors(), engine.begin() as connection:
         return work(connection)
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseUnavailable(f"The database cannot be used at the moment: {error.orig}") from error
 
 
 def _with_psycopg(url: str) -> str:

@@ -18,6 +18,11 @@ def get(connection: Connection, *, project_id: str, file_id: str) -> RowMapping 
     return connection.execute(live).mappings().first()
 
 
+def get_deleted_too(connection: Connection, file_id: str) -> RowMapping | None:
+    """The row that a job refers to, whether or not the file still exists."""
+    return connection.execute(select(files).where(files.c.id == file_id)).mappings().first()
+
+
 def listing(
     connection: Connection, *, project_id: str, purpose: str | None, after: str | None, limit: int, ascending: bool
 ) -> Page:

@@ -31,6 +31,7 @@ from tunery.store.schema import (
     job_result_files,
     jobs,
     metrics,
+    snapshots,
 )
 
 
@@ -84,6 +85,12 @@ def get(connection: Connection, job_id: str, *, project_id: str | None = None) -
     return connection.execute(_IN_PROJECT, {"job_id": job_id, "project_id": project_id}).mappings().first()
 
 
+def get_locked(connection: Connection, job_id: str, *, project_id: str) -> RowMapping | None:
+    """The row, which nobody else changes before the transaction ends."""
+    locked = _IN_PROJECT.with_for_update()
+    return connection.execute(locked, {"job_id": job_id, "project_id": project_id}).mappings().first()
+
+
 def listing(
     connection: Connection,
     *,
@@ -92,9 +99,17 @@ def listing(
     limit: int,
     metadata: Mapping[str, str] | None = None,
     without_metadata: bool = False,
+    created_after: int | None = None,
+    created_before: int | None = None,
+    **equal: str | None,
 ) -> Page:
-    """Newest first; `metadata` keeps jobs that have all its pairs."""
+    """Newest first; `metadata` keeps jobs that have all its pairs, `equal` names columns and their values."""
     where = [jobs.c.project_id == project_id]
+    where += [jobs.c[name] == value for name, value in equal.items() if value is not None]
+    if created_after is not None:
+        where.append(jobs.c.created_at > created_after)
+    if created_before is not None:
+        where.append(jobs.c.created_at < created_before)
     for key, value in (metadata or {}).items():
         tagged = select(job_metadata.c.job_id).where(
             job_metadata.c.project_id == project_id, job_metadata.c.key == key, job_metadata.c.value == value
@@ -174,6 +189,12 @@ def change(connection: Connection, job_id: str, *, epoch: int | None = None, **v
     return connection.execute(changed.values(**values)).rowcount == 1
 
 
+def take_report(connection: Connection, job_id: str, *, epoch: int, n: int) -> RowMapping | None:
+    """Count a report as recorded; None for a stale epoch, and for a report that was counted before."""
+    counted = update(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch, jobs.c.report_n < n)
+    return connection.execute(counted.values(report_n=n).returning(jobs)).mappings().first()
+
+
 def add_result_file(connection: Connection, *, project_id: str, job_id: str, file_id: str) -> None:
     values = {"project_id": project_id, "job_id": job_id, "position": 0, "file_id": file_id}
     connection.execute(insert(job_result_files).values(**values))
@@ -199,6 +220,11 @@ def add_checkpoint(connection: Connection, **values: Any) -> RowMapping:
     return connection.execute(insert(checkpoints).values(**values).returning(checkpoints)).mappings().one()
 
 
+def checkpoint_at(connection: Connection, job_id: str, *, step: int) -> RowMapping | None:
+    statement = select(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.step == step)
+    return connection.execute(statement).mappings().first()
+
+
 def checkpoints_of(connection: Connection, job_id: str) -> Sequence[RowMapping]:
     """Newest step first."""
     statement = select(checkpoints).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.step.desc())
@@ -207,3 +233,21 @@ def checkpoints_of(connection: Connection, job_id: str) -> Sequence[RowMapping]:
 
 def drop_checkpoint(connection: Connection, checkpoint_id: str) -> None:
     connection.execute(delete(checkpoints).where(checkpoints.c.id == checkpoint_id))
+
+
+def put_snapshot(connection: Connection, *, job_id: str, step: int, **values: Any) -> RowMapping | None:
+    """Enter a resume snapshot; the one that it replaces, if a crash made the step be redone."""
+    old = delete(snapshots).where(snapshots.c.job_id == job_id, snapshots.c.step == step).returning(snapshots)
+    replaced = connection.execute(old).mappings().first()
+    connection.execute(insert(snapshots).values(job_id=job_id, step=step, **values))
+    return replaced
+
+
+def snapshots_of(connection: Connection, job_id: str) -> Sequence[RowMapping]:
+    """Newest step first."""
+    statement = select(snapshots).where(snapshots.c.job_id == job_id).order_by(snapshots.c.step.desc())
+    return connection.execute(statement).mappings().all()
+
+
+def drop_snapshot(connection: Connection, job_id: str, *, step: int) -> None:
+    connection.execute(delete(snapshots).where(snapshots.c.job_id == job_id, snapshots.c.step == step))

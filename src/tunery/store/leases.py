@@ -6,9 +6,10 @@ A claim raises the job's epoch, so every later write of an earlier holder change
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, delete, insert, or_, select, update
 
-from tunery.lifecycle import Desired, Status
+from tunery.lifecycle import ACTIVE, Desired, Status
+from tunery.store.jobs import move
 from tunery.store.schema import jobs, runners
 
 
@@ -22,8 +23,8 @@ def others(connection: Connection, runner_id: str) -> Sequence[RowMapping]:
 
 
 def remove(connection: Connection, runner_id: str) -> None:
-    """Forget a runner and let its jobs be claimed at once."""
-    connection.execute(update(jobs).where(jobs.c.runner_id == runner_id).values(runner_id=None, lease_until=None))
+    """Forget a runner; what it still held is free at once."""
+    connection.execute(update(jobs).where(*_held_by(runner_id)).values(runner_id=None, lease_until=None))
     connection.execute(delete(runners).where(runners.c.id == runner_id))
 
 
@@ -51,33 +52,53 @@ def renew(connection: Connection, *, runner_id: str, at: float, lease_seconds: f
     """Prolong the runner and every job it holds; the (job, epoch) pairs that are still its own."""
     until = at + lease_seconds
     connection.execute(update(runners).where(runners.c.id == runner_id).values(lease_until=until))
-    kept = update(jobs).where(jobs.c.runner_id == runner_id).values(lease_until=until)
+    kept = update(jobs).where(*_held_by(runner_id)).values(lease_until=until)
     return [(job_id, epoch) for job_id, epoch in connection.execute(kept.returning(jobs.c.id, jobs.c.epoch))]
 
 
-def release(connection: Connection, *, job_id: str, epoch: int) -> None:
-    """Hand a job back to the queue at once."""
-    connection.execute(
-        update(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch).values(runner_id=None, lease_until=None)
-    )
+def hand_back(connection: Connection, job_id: str, *, epoch: int, at: float) -> RowMapping | None:
+    """Let go of a job, so that it can be claimed at once or, where that is wished, stays paused.
+
+    The epoch is raised: whatever still runs of this one changes nothing any more. None when `epoch` is not the job's.
+    """
+    current = select(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch, jobs.c.status.in_(ACTIVE))
+    row = connection.execute(current.with_for_update()).mappings().first()
+    if row is None:
+        return None
+    values: dict[str, Any] = {"epoch": epoch + 1, "runner_id": None, "lease_until": None, "estimated_finish": None}
+    if row["status"] != Status.RUNNING:
+        return (
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values).returning(jobs))
+            .mappings()
+            .one()
+        )
+    if row["desired_state"] == Desired.PAUSE:
+        return move(connection, job_id, Status.PAUSED, paused_at=int(at), **values)
+    return move(connection, job_id, Status.QUEUED, **values)
 
 
-def abandoned(connection: Connection, at: float) -> Sequence[RowMapping]:
-    """Running jobs whose holder is gone or silent for a lease."""
+def abandoned(connection: Connection, *, runner_id: str, at: float) -> Sequence[RowMapping]:
+    """Running jobs whose holder is gone or silent for a lease. One's own are not among them: they are renewed."""
     statement = select(jobs).where(
-        jobs.c.status == Status.RUNNING, or_(jobs.c.lease_until.is_(None), jobs.c.lease_until < at)
+        jobs.c.status == Status.RUNNING,
+        or_(jobs.c.lease_until.is_(None), and_(jobs.c.lease_until < at, jobs.c.runner_id != runner_id)),
     )
     return connection.execute(statement).mappings().all()
 
 
 def held(connection: Connection, runner_id: str) -> Sequence[RowMapping]:
     """The jobs that a runner holds, with what is desired of them."""
-    return connection.execute(select(jobs).where(jobs.c.runner_id == runner_id)).mappings().all()
+    return connection.execute(select(jobs).where(*_held_by(runner_id))).mappings().all()
 
 
 def any_free(connection: Connection, *, status: Status, at: float) -> bool:
     """Whether a claim would find a job: asked on every wake-up, so that only real claims write."""
     return connection.execute(_free(status, at).limit(1)).first() is not None
+
+
+def _held_by(runner_id: str) -> tuple[ColumnElement[bool], ...]:
+    # Naming the states lets the queue's index find the few live jobs among all that ever were.
+    return jobs.c.status.in_(ACTIVE), jobs.c.runner_id == runner_id
 
 
 def _free(status: Status, at: float) -> Select[tuple[str]]:

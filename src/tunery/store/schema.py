@@ -92,6 +92,39 @@ files = Table(
     sqlite_autoincrement=True,
 )
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _project(),
+    Column("filename", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("mime_type", Text, nullable=False),
+    Column("file_bytes", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("file_expires_seconds", Integer),
+    Column("file_id", Text),
+    UniqueConstraint("project_id", "id"),
+    _of("files", "file_id"),
+    _one_of("status", ("pending", "completed", "cancelled", "expired"), "status"),
+    Index(None, "status", "expires_at"),
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    _project(),
+    Column("id", Text, primary_key=True),
+    Column("upload_id", Text, nullable=False),
+    Column("blob_key", Text, nullable=False),
+    Column("part_bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    _of("uploads", "upload_id", delete=True),
+    Index(None, "upload_id"),
+)
+
 bases = Table(
     "bases",
     metadata,
@@ -346,4 +379,17 @@ engines = Table(
     Column("error", Text),
     Column("wanted_at", Double, nullable=False),
     _one_of("status", ("wanted", "starting", "ready", "failed"), "status"),
+)
+
+# Answers to requests that may be sent again: by the client's Idempotency-Key, or by an SDK's retry of the same body.
+idempotent_requests = Table(
+    "idempotent_requests",
+    metadata,
+    _project(),
+    Column("key", Text, primary_key=True),
+    Column("body_sha256", Text, nullable=False),
+    Column("status", Integer),
+    Column("answer", Text),
+    Column("created_at", Double, nullable=False),
+    Index(None, "created_at"),
 )

@@ -11,11 +11,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import make_url
 
-from tunery.errors import StartError
-from tunery.store.database import Database
+from tunery.errors import DatabaseUnavailable, StartError
+from tunery.store.database import Connection, Database
 
 NEWER_STATUS = 3
 
@@ -31,8 +30,9 @@ def upgrade(database: Database) -> None:
     """Run every migration that the database lacks. Raises StartError for a newer or unreachable database."""
     try:
         database.write_now(_upgrade)
-    except OperationalError as error:
-        raise StartError(f"The database {database.url} cannot be opened: {error.orig}") from None
+    except DatabaseUnavailable as error:
+        shown = make_url(database.url).render_as_string(hide_password=True)
+        raise StartError(f"The database {shown} cannot be opened. {error}") from None
 
 
 def _upgrade(connection: Connection) -> None:

@@ -87,6 +87,33 @@ class CreateJob(Lenient):
         return self.hyperparameters or Hyperparameters()
 
 
+class UpdateJob(Lenient):
+    """POST /fine_tuning/jobs/{id}, ours: replaces the job's metadata."""
+
+    metadata: Annotated[Metadata, Field(max_length=16)] | None
+
+
+class CreatePermissions(BaseModel):
+    """POST /fine_tuning/checkpoints/{checkpoint}/permissions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project_ids: Annotated[list[str], Field(min_length=1)]
+
+
+def permission_object(row: Row) -> dict[str, Any]:
+    return {
+        "object": "checkpoint.permission",
+        "id": row["id"],
+        "created_at": row["created_at"],
+        "project_id": row["granted_project_id"],
+    }
+
+
+def permission_deleted(permission_id: str) -> dict[str, Any]:
+    return {"id": permission_id, "object": "checkpoint.permission", "deleted": True}
+
+
 def job_object(
     row: Row,
     *,

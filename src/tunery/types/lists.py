@@ -26,7 +26,21 @@ class FilesQuery(ListQuery):
 
 
 class JobsQuery(ListQuery):
+    """Beside OpenAI's `metadata`, filters of our own."""
+
     metadata: dict[str, str] | Literal["null"] | None = None
+    status: str | None = None
+    """As the wire shows it; `paused` for paused jobs alone."""
+    model: str | None = None
+    suffix: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+
+
+class PermissionsQuery(ListQuery):
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 10
+    order: Literal["ascending", "descending"] = "descending"
+    project_id: str | None = None
 
 
 def list_object(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:

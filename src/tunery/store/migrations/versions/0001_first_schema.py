@@ -91,6 +91,22 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "idempotent_requests",
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("body_sha256", sa.Text(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["projects.id"], name=op.f("fk_idempotent_requests_project_id_projects")
+        ),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_idempotent_requests")),
+    )
+    with op.batch_alter_table("idempotent_requests", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_idempotent_requests_created_at"), ["created_at"], unique=False)
+
+    op.create_table(
         "jobs",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
@@ -167,6 +183,34 @@ def upgrade() -> None:
             batch_op.f("ix_jobs_project_id_created_at_seq"), ["project_id", "created_at", "seq"], unique=False
         )
         batch_op.create_index("ix_jobs_queue", ["status", "priority", "created_at", "seq"], unique=False)
+
+    op.create_table(
+        "uploads",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("filename", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("mime_type", sa.Text(), nullable=False),
+        sa.Column("file_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("file_expires_seconds", sa.Integer(), nullable=True),
+        sa.Column("file_id", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "status IN ('pending', 'completed', 'cancelled', 'expired')", name=op.f("ck_uploads_status")
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id", "file_id"],
+            ["files.project_id", "files.id"],
+            name=op.f("fk_uploads_project_id_file_id_files"),
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_uploads_project_id_projects")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+        sa.UniqueConstraint("project_id", "id", name=op.f("uq_uploads_project_id_id")),
+    )
+    with op.batch_alter_table("uploads", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_uploads_status_expires_at"), ["status", "expires_at"], unique=False)
 
     op.create_table(
         "events",
@@ -326,6 +370,26 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_snapshots_project_id_projects")),
         sa.PrimaryKeyConstraint("job_id", "step", name=op.f("pk_snapshots")),
     )
+    op.create_table(
+        "upload_parts",
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("upload_id", sa.Text(), nullable=False),
+        sa.Column("blob_key", sa.Text(), nullable=False),
+        sa.Column("part_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id", "upload_id"],
+            ["uploads.project_id", "uploads.id"],
+            name=op.f("fk_upload_parts_project_id_upload_id_uploads"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_upload_parts_project_id_projects")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_upload_parts")),
+    )
+    with op.batch_alter_table("upload_parts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_upload_parts_upload_id"), ["upload_id"], unique=False)
+
     op.create_table(
         "checkpoint_permissions",
         sa.Column("project_id", sa.Text(), nullable=False),
