@@ -15,6 +15,7 @@ import httpx
 from filelock import FileLock, Timeout
 
 from tunery import settings as settings_module
+from tunery.api.guard import LOOPBACK_NAMES
 from tunery.errors import StartError
 from tunery.observability import logger
 from tunery.runner.machine import may_have_gpu
@@ -76,6 +77,11 @@ class Child:
 
 async def supervise(config: Settings, *, on_ready: Callable[[str], Awaitable[None]]) -> None:
     """Serve until SIGINT or SIGTERM. Raises StartError when serving cannot begin."""
+    if config.host not in LOOPBACK_NAMES and not config.allow_open:
+        raise StartError(
+            f"Listening on {config.host} lets everyone who reaches this machine use it: there are no keys yet. "
+            "If a proxy in front of it asks for them, set TUNERY_ALLOW_OPEN=true."
+        )
     lock = lock_data_dir(config)
     listener = listen(config.host, config.port)
     stopped = asyncio.Event()

@@ -1,0 +1,96 @@
+"""A server of our own for the length of a `with` block: started as a child process, and gone afterwards for certain."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from tunery import settings
+from tunery.cli.options import running_url
+from tunery.errors import StartError
+
+START_SECONDS_MAX = 180.0
+POLL_SECONDS = 0.05
+LOG_LINES = 5
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@contextmanager
+def server(data_dir: Path, *, log_path: Path) -> Iterator[str]:
+    """The URL of a server on `data_dir`: the one that runs there already, else a child that ends with the block.
+
+    Raises StartError with the log's last words when it does not start. A signal to end this process ends the child
+    first.
+    """
+    run_dir = settings.load({"data_dir": data_dir})[0].run_dir
+    found = running_url(run_dir)
+    if found is not None:
+        yield found
+        return
+    previous = {number: signal.signal(number, _leave) for number in _leaving_signals()}
+    child, log_start = _spawn(data_dir, log_path)
+    try:
+        yield _wait_until_ready(child, run_dir=run_dir, log_path=log_path, log_start=log_start)
+    finally:
+        _stop(child)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _spawn(data_dir: Path, log_path: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """In a session of its own, so that Ctrl-C reaches us alone and the two end in order."""
+    with log_path.open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tunery", "serve", "--data-dir", str(data_dir), "--port", "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        return child, log.tell()
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes], *, run_dir: Path, log_path: Path, log_start: int) -> str:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise StartError(f"The server did not start. {_last_words(log_path, log_start)}")
+        url = running_url(run_dir)
+        if url is not None:
+            return url
+        time.sleep(POLL_SECONDS)
+    raise StartError(f"The server was not ready within {START_SECONDS_MAX:.0f} s; its log is {log_path}.")
+
+
+def _last_words(log_path: Path, start: int) -> str:
+    with log_path.open("rb") as log:
+        log.seek(start)
+        lines = _COLOURS.sub("", log.read().decode(errors="replace")).split("\n")
+    said = [line.strip() for line in lines if line.strip()][-LOG_LINES:]
+    return " ".join(said).removeprefix("Cannot serve: ") or f"Its log is {log_path}."
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End the child and wait for it. Each further Ctrl-C asks it again, which it takes as a sign to hurry."""
+    while child.poll() is None:
+        try:
+            child.terminate()
+            child.wait()
+        except (KeyboardInterrupt, SystemExit):
+            continue
+
+
+def _leaving_signals() -> list[int]:
+    """What ends a process by default, without a chance to clean up; SIGINT already raises KeyboardInterrupt."""
+    return [signal.SIGTERM] if os.name == "nt" else [signal.SIGTERM, signal.SIGHUP]
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
