@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from tunery.errors import EngineUnavailable, ModelNotFound
 from tunery.operations.access import Caller, Context
 from tunery.serving import chat
+from tunery.serving.answers import Served
 from tunery.store import models
 from tunery.store.database import Database
 from tunery.types.chat import CreateChatCompletion
@@ -61,7 +62,7 @@ class EngineTable:
         await self._database.write(lambda connection: models.want_engine(connection, base_id, at=time.time()))
 
 
-async def _served(context: Context, caller: Caller, name: str) -> chat.Served:
+async def _served(context: Context, caller: Caller, name: str) -> Served:
     def query(connection: Connection) -> tuple[Any, Any]:
         base = models.base(connection, name)
         if base is not None:
@@ -73,7 +74,7 @@ async def _served(context: Context, caller: Caller, name: str) -> chat.Served:
 
     base, tuned = await context.database.read(query)
     adapter = AdapterRef(str(context.blobs.path(tuned["blob_key"])), tuned["sha256"]) if tuned is not None else None
-    return chat.Served(
+    return Served(
         name=name,
         base_id=base["id"],
         renderer=await context.renderers.get(base["sha256"], folder=base["folder"]),

@@ -120,7 +120,7 @@ def listing(
     return page(connection, jobs, where=where, after=after, limit=limit)
 
 
-_JOB_IDS = bindparam("job_ids", expanding=True)
+_JOB_IDS: Any = bindparam("job_ids", expanding=True)
 
 
 def _attachment(table: Table, kind: str, position: Any, *values: Any) -> Select[Any]:

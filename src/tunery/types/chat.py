@@ -75,6 +75,10 @@ class CreateChatCompletion(Lenient):
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
     @property
+    def alternatives(self) -> int:
+        return (self.top_logprobs or 0) if self.logprobs else 0
+
+    @property
     def tokens_max(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
