@@ -50,6 +50,10 @@ def completion() -> str:
     return f"chatcmpl-{_random(29)}"
 
 
+def text_completion() -> str:
+    return f"cmpl-{_random(29)}"
+
+
 def model_suffix() -> str:
     """The last part of a tuned model's name."""
     return _random(8)

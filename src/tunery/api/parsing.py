@@ -18,17 +18,22 @@ BODY_BYTES_MAX = 32 * 1024 * 1024
 
 async def body(request: Request, model: type[Model]) -> Model:
     """The JSON body as `model`. Raises InvalidRequest."""
-    return validate(model, await json_object(request))
+    return validate(model, json_object(await raw_body(request)))
 
 
-async def json_object(request: Request) -> dict[str, Any]:
+async def raw_body(request: Request) -> bytes:
+    """The body, if it is of a size that JSON requests have. Raises InvalidRequest."""
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
         if len(received) > BODY_BYTES_MAX:
             raise InvalidRequest(f"The request body is larger than {BODY_BYTES_MAX} bytes.")
+    return bytes(received)
+
+
+def json_object(data: bytes) -> dict[str, Any]:
     try:
-        parsed = orjson.loads(bytes(received) or b"{}")
+        parsed = orjson.loads(data or b"{}")
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"We could not parse the JSON body of your request: {error}.") from None
     if not isinstance(parsed, dict):

@@ -1,5 +1,6 @@
 """Every endpoint on one page, each one call to an operation."""
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +15,9 @@ from tunery.api import parsing
 from tunery.api.multipart import read_form
 from tunery.errors import ApiError, Unavailable
 from tunery.observability import logger
-from tunery.operations import access, chat, files, fine_tuning, models, permissions, uploads
+from tunery.operations import access, chat, completions, files, fine_tuning, history, models, permissions, uploads
 from tunery.types.chat import CreateChatCompletion
+from tunery.types.completions import CreateCompletion
 from tunery.types.files import FILE_BYTES_MAX, ExpiresAfter
 from tunery.types.fine_tuning import CreateJob, CreatePermissions, UpdateJob
 from tunery.types.lists import CheckpointsQuery, FilesQuery, JobsQuery, ListQuery, PermissionsQuery
@@ -39,8 +41,14 @@ def _caller(request: Request) -> access.Caller:
 
 
 async def create_job(request: Request) -> Response:
-    wanted = await parsing.body(request, CreateJob)
-    return answer(await fine_tuning.create(_context(request), _caller(request), wanted))
+    data = await parsing.raw_body(request)
+    wanted = parsing.validate(CreateJob, parsing.json_object(data))
+    repeat = fine_tuning.Repeat(
+        key=request.headers.get("idempotency-key"),
+        body_sha256=hashlib.sha256(data).hexdigest(),
+        is_retry=request.headers.get("x-stainless-retry-count", "0") != "0",
+    )
+    return answer(await fine_tuning.create(_context(request), _caller(request), wanted, repeat=repeat))
 
 
 async def list_jobs(request: Request) -> Response:
@@ -70,13 +78,20 @@ async def resume_job(request: Request) -> Response:
 
 
 async def list_events(request: Request) -> Response:
+    """A page, or a stream where the client asks for one."""
+    if "text/event-stream" in request.headers.get("accept", ""):
+        last = request.headers.get("last-event-id") or request.query_params.get("starting_after")
+        followed = await history.stream_events(
+            _context(request), _caller(request), _job_id(request), last_event_id=last
+        )
+        return StreamingResponse(_numbered(followed), media_type="text/event-stream; charset=utf-8")
     query = parsing.query(request, ListQuery)
-    return answer(await fine_tuning.list_events(_context(request), _caller(request), _job_id(request), query))
+    return answer(await history.list_events(_context(request), _caller(request), _job_id(request), query))
 
 
 async def list_checkpoints(request: Request) -> Response:
     query = parsing.query(request, CheckpointsQuery)
-    page = await fine_tuning.list_checkpoints(_context(request), _caller(request), _job_id(request), query)
+    page = await history.list_checkpoints(_context(request), _caller(request), _job_id(request), query)
     return answer(page)
 
 
@@ -181,6 +196,15 @@ async def create_chat_completion(request: Request) -> Response:
     return StreamingResponse(_server_sent(chunks), media_type="text/event-stream; charset=utf-8")
 
 
+async def create_completion(request: Request) -> Response:
+    wanted = await parsing.body(request, CreateCompletion)
+    context, caller = _context(request), _caller(request)
+    if not wanted.stream:
+        return answer(await completions.create(context, caller, wanted))
+    chunks = await completions.stream(context, caller, wanted)
+    return StreamingResponse(_server_sent(chunks), media_type="text/event-stream; charset=utf-8")
+
+
 async def not_built(request: Request) -> Response:
     raise Unavailable(
         f"{request.method} {request.url.path} is part of the API but not available in Tunery {__version__} yet.",
@@ -230,7 +254,7 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/models/{model:path}", retrieve_model),
     ("DELETE", "/models/{model:path}", delete_model),
     ("POST", "/chat/completions", create_chat_completion),
-    ("POST", "/completions", not_built),
+    ("POST", "/completions", create_completion),
     ("POST", "/responses", not_built),
     ("GET", "", root),
 )
@@ -268,6 +292,13 @@ def _expires_after(fields: dict[str, str]) -> ExpiresAfter | None:
         key[len("expires_after[") : -1]: value for key, value in fields.items() if key.startswith("expires_after[")
     }
     return parsing.validate(ExpiresAfter, nested) if nested else None
+
+
+async def _numbered(events: AsyncIterator[tuple[int, dict[str, Any]]]) -> AsyncIterator[bytes]:
+    """Job events as server-sent events whose ids let a client go on where it was cut off."""
+    async for seq, event in events:
+        yield b"id: %d\nevent: %s\ndata: %s\n\n" % (seq, event["object"].encode(), orjson.dumps(event))
+    yield b"data: [DONE]\n\n"
 
 
 async def _server_sent(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:

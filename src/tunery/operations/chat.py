@@ -19,13 +19,17 @@ ENGINE_START_SECONDS_MAX = 120.0
 
 
 async def create(context: Context, caller: Caller, request: CreateChatCompletion) -> dict[str, Any]:
-    return await chat.complete(context.engine, await _served(context, caller, request.model), request)
+    return await chat.complete(context.engine, await find_served(context, caller, request.model), request)
 
 
 async def stream(context: Context, caller: Caller, request: CreateChatCompletion) -> AsyncIterator[dict[str, Any]]:
     """The first chunk is made before this returns, so that a refused request is still an HTTP error."""
-    served = await _served(context, caller, request.model)
-    chunks = chat.stream(context.engine, served, request)
+    served = await find_served(context, caller, request.model)
+    return await begin(chat.stream(context.engine, served, request))
+
+
+async def begin(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    """The same stream, its first item made already: what fails before it raises here."""
     first = await anext(chunks)
 
     async def resumed() -> AsyncIterator[dict[str, Any]]:
@@ -62,7 +66,9 @@ class EngineTable:
         await self._database.write(lambda connection: models.want_engine(connection, base_id, at=time.time()))
 
 
-async def _served(context: Context, caller: Caller, name: str) -> Served:
+async def find_served(context: Context, caller: Caller, name: str) -> Served:
+    """The model of this name, ready to answer. Raises ModelNotFound."""
+
     def query(connection: Connection) -> tuple[Any, Any]:
         base = models.base(connection, name)
         if base is not None:

@@ -1,7 +1,8 @@
-"""Fine-tuning jobs: create, retrieve, list, cancel, pause, resume; their events and checkpoints."""
+"""Fine-tuning jobs: create, retrieve, list, update, cancel, pause, resume."""
 
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping
@@ -12,14 +13,31 @@ from tunery.lifecycle import TERMINAL, Desired, Status
 from tunery.operations.access import Caller, Context
 from tunery.store import events, files, jobs, models
 from tunery.store.events import Event
-from tunery.types.fine_tuning import CreateJob, UpdateJob, checkpoint_object, event_object, job_object
-from tunery.types.lists import CheckpointsQuery, JobsQuery, ListQuery, list_object
+from tunery.types.fine_tuning import CreateJob, UpdateJob, job_object
+from tunery.types.lists import JobsQuery, list_object
 
 SEED_MAX = 2_147_483_647
+RETRY_SECONDS_MAX = 600.0
 
 
-async def create(context: Context, caller: Caller, request: CreateJob) -> dict[str, Any]:
-    """Accept a job. What the files contain is checked afterwards and fails the job, not the request."""
+@dataclass(frozen=True)
+class Repeat:
+    """How a request may be recognised when it comes again."""
+
+    key: str | None
+    """The client's Idempotency-Key."""
+    body_sha256: str
+    is_retry: bool
+    """An SDK says that it sends this body again, having got no answer."""
+
+
+async def create(
+    context: Context, caller: Caller, request: CreateJob, *, repeat: Repeat | None = None
+) -> dict[str, Any]:
+    """Accept a job. What the files contain is checked afterwards and fails the job, not the request.
+
+    A request that came before, as `repeat` tells, answers with the job that it made then.
+    """
     if request.method_type != "supervised":
         raise Unavailable(
             f"The method '{request.method_type}' is not available in this version of Tunery; 'supervised' is.",
@@ -30,6 +48,9 @@ async def create(context: Context, caller: Caller, request: CreateJob) -> dict[s
     now = int(time.time())
 
     def change(connection: Connection) -> dict[str, Any]:
+        made = _made_before(connection, caller, repeat)
+        if made is not None:
+            return _wire(connection, caller, [require(connection, caller, made)])[0]
         base_id, parent_id = _resolve_model(connection, caller, request.model)
         _require_file(connection, caller, "training_file", request.training_file)
         if request.validation_file is not None:
@@ -55,14 +76,15 @@ async def create(context: Context, caller: Caller, request: CreateJob) -> dict[s
         integrations = [{"type": each.type} | each.wandb.model_dump() for each in request.integrations or []]
         jobs.add_integrations(connection, project_id=caller.project_id, job_id=job_id, integrations=integrations)
         events.append(connection, job_id, _first_events(job_id, request), at=now)
-        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+        _remember(connection, caller, repeat, job_id)
+        return _wire(connection, caller, [require(connection, caller, job_id)])[0]
 
     return await context.database.write(change)
 
 
 async def retrieve(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
     def query(connection: Connection) -> dict[str, Any]:
-        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+        return _wire(connection, caller, [require(connection, caller, job_id)])[0]
 
     return await context.database.read(query)
 
@@ -91,7 +113,7 @@ async def update(context: Context, caller: Caller, job_id: str, request: UpdateJ
     """Replace the metadata, in any state of the job."""
 
     def change(connection: Connection) -> dict[str, Any]:
-        row = _require(connection, caller, job_id)
+        row = require(connection, caller, job_id)
         jobs.set_metadata(connection, project_id=caller.project_id, job_id=job_id, pairs=request.metadata or {})
         return _wire(connection, caller, [row])[0]
 
@@ -102,7 +124,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> dict[str, Any
     """Terminal at once: the raised epoch shuts out whoever still computes. `finished_at` stays null, as recorded."""
 
     def change(connection: Connection) -> dict[str, Any]:
-        row = _require(connection, caller, job_id)
+        row = require(connection, caller, job_id)
         if row["status"] == Status.CANCELLED:
             return _wire(connection, caller, [row])[0]
         fence = {"epoch": row["epoch"] + 1, "runner_id": None, "lease_until": None, "estimated_finish": None}
@@ -119,7 +141,7 @@ async def pause(context: Context, caller: Caller, job_id: str) -> dict[str, Any]
     """A waiting job pauses at once; a running one at its next optimizer step, with a snapshot."""
 
     def change(connection: Connection) -> dict[str, Any]:
-        row = _require(connection, caller, job_id)
+        row = require(connection, caller, job_id)
         if row["status"] in TERMINAL:
             raise _conflict("pause", row)
         if row["status"] != Status.PAUSED:
@@ -128,7 +150,7 @@ async def pause(context: Context, caller: Caller, job_id: str) -> dict[str, Any]
                 fence = {"epoch": row["epoch"] + 1, "runner_id": None, "lease_until": None}
                 jobs.move(connection, job_id, Status.PAUSED, paused_at=int(time.time()), **fence)
                 events.append(connection, job_id, [Event("The job was paused")], at=time.time())
-        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+        return _wire(connection, caller, [require(connection, caller, job_id)])[0]
 
     return await context.database.write(change)
 
@@ -137,7 +159,7 @@ async def resume(context: Context, caller: Caller, job_id: str) -> dict[str, Any
     """Back into the queue; training goes on from the snapshot."""
 
     def change(connection: Connection) -> dict[str, Any]:
-        row = _require(connection, caller, job_id)
+        row = require(connection, caller, job_id)
         if row["status"] in TERMINAL:
             raise _conflict("resume", row)
         jobs.change(connection, job_id, desired_state=Desired.RUN)
@@ -145,33 +167,34 @@ async def resume(context: Context, caller: Caller, job_id: str) -> dict[str, Any
             waiting = Status.QUEUED if row["spec"] else Status.VALIDATING_FILES
             jobs.move(connection, job_id, waiting, paused_at=None)
             events.append(connection, job_id, [Event("The job was resumed")], at=time.time())
-        return _wire(connection, caller, [_require(connection, caller, job_id)])[0]
+        return _wire(connection, caller, [require(connection, caller, job_id)])[0]
 
     return await context.database.write(change)
 
 
-async def list_events(context: Context, caller: Caller, job_id: str, query: ListQuery) -> dict[str, Any]:
-    def read(connection: Connection) -> dict[str, Any]:
-        _require(connection, caller, job_id)
-        page = events.listing(connection, job_id=job_id, after=query.after, limit=query.limit)
-        return list_object([event_object(row) for row in page.rows], has_more=page.has_more)
+def _made_before(connection: Connection, caller: Caller, repeat: Repeat | None) -> str | None:
+    """The job that this very request made before, if it did. Raises InvalidRequest for a key used for another body."""
+    if repeat is None:
+        return None
+    if repeat.key is not None:
+        known = jobs.request(connection, project_id=caller.project_id, key=f"key:{repeat.key}")
+        if known is not None and known["body_sha256"] != repeat.body_sha256:
+            raise InvalidRequest(
+                "This Idempotency-Key was used for a request with other parameters.", code="idempotency_key_reused"
+            )
+        return known["job_id"] if known is not None else None
+    known = jobs.request(connection, project_id=caller.project_id, key=f"body:{repeat.body_sha256}")
+    is_fresh = known is not None and time.time() - known["created_at"] < RETRY_SECONDS_MAX
+    return known["job_id"] if known is not None and is_fresh and repeat.is_retry else None
 
-    return await context.database.read(read)
 
-
-async def list_checkpoints(context: Context, caller: Caller, job_id: str, query: CheckpointsQuery) -> dict[str, Any]:
-    def read(connection: Connection) -> dict[str, Any]:
-        _require(connection, caller, job_id)
-        rows = jobs.checkpoints_of(connection, job_id)
-        if query.after is not None:
-            position = next((n for n, row in enumerate(rows, 1) if row["id"] == query.after), len(rows))
-            rows = rows[position:]
-        shown = rows[: query.limit]
-        measured = jobs.metrics_of(connection, job_id, steps=[row["step"] for row in shown])
-        data = [checkpoint_object(row, metrics=_checkpoint_metrics(measured, row["step"])) for row in shown]
-        return list_object(data, has_more=len(rows) > query.limit)
-
-    return await context.database.read(read)
+def _remember(connection: Connection, caller: Caller, repeat: Repeat | None, job_id: str) -> None:
+    if repeat is None:
+        return
+    keys = [f"body:{repeat.body_sha256}"] + ([f"key:{repeat.key}"] if repeat.key is not None else [])
+    for key in keys:
+        values = {"body_sha256": repeat.body_sha256, "job_id": job_id, "created_at": time.time()}
+        jobs.put_request(connection, project_id=caller.project_id, key=key, **values)
 
 
 def _requested(request: CreateJob) -> dict[str, Any]:
@@ -210,7 +233,7 @@ def _require_file(connection: Connection, caller: Caller, param: str, file_id: s
         )
 
 
-def _require(connection: Connection, caller: Caller, job_id: str) -> RowMapping:
+def require(connection: Connection, caller: Caller, job_id: str) -> RowMapping:
     row = jobs.get(connection, job_id, project_id=caller.project_id)
     if row is None:
         raise JobNotFound(job_id)
@@ -234,12 +257,3 @@ def _wire(connection: Connection, caller: Caller, rows: Any) -> list[dict[str, A
         for row in rows
         if attached is not None
     ]
-
-
-def _checkpoint_metrics(measured: Any, step: int) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"step": step}
-    for row in measured:
-        if row["step"] == step:
-            prefix = row["split"]
-            metrics |= {f"{prefix}_loss": row["loss"], f"{prefix}_mean_token_accuracy": row["accuracy"]}
-    return metrics | {"type": "supervised"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from tunery import ids
 from tunery.store.pages import Page
@@ -58,9 +58,23 @@ def listing(connection: Connection, *, job_id: str, after: str | None, limit: in
     values: dict[str, Any] = {"job_id": job_id, "rows_max": limit + 1}
     statement = _NEWEST
     if after is not None:
-        values["before"] = connection.execute(_POSITION, {"job_id": job_id, "event_id": after}).scalar()
+        values["before"] = position(connection, job_id=job_id, event_id=after)
         statement = _OLDER
         if values["before"] is None:
             return Page([], has_more=False)
     rows = list(connection.execute(statement, values).mappings())
     return Page(rows[:limit], has_more=len(rows) > limit)
+
+
+_SINCE = _OF_JOB.where(events.c.seq > bindparam("since")).order_by(events.c.seq).limit(bindparam("rows_max"))
+
+
+def since(connection: Connection, *, job_id: str, seq: int, limit: int) -> Sequence[RowMapping]:
+    """Oldest first, those behind number `seq`."""
+    values = {"job_id": job_id, "since": seq, "rows_max": limit}
+    return connection.execute(_SINCE, values).mappings().all()
+
+
+def position(connection: Connection, *, job_id: str, event_id: str) -> int | None:
+    """The number of an event."""
+    return connection.execute(_POSITION, {"job_id": job_id, "event_id": event_id}).scalar()

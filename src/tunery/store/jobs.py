@@ -28,6 +28,7 @@ from tunery.store.schema import (
     job_integrations,
     job_metadata,
     job_parents,
+    job_requests,
     job_result_files,
     jobs,
     metrics,
@@ -46,6 +47,19 @@ def add_parent(connection: Connection, *, project_id: str, job_id: str, model_id
 def parent(connection: Connection, job_id: str) -> str | None:
     """The tuned model that the job starts from, if it does."""
     return connection.execute(select(job_parents.c.model_id).where(job_parents.c.job_id == job_id)).scalar()
+
+
+def request(connection: Connection, *, project_id: str, key: str) -> RowMapping | None:
+    """The request that was made under this key before."""
+    same = select(job_requests).where(job_requests.c.project_id == project_id, job_requests.c.key == key)
+    return connection.execute(same).mappings().first()
+
+
+def put_request(connection: Connection, *, project_id: str, key: str, **values: Any) -> None:
+    """Remember a request under its key, in place of an earlier one."""
+    same = [job_requests.c.project_id == project_id, job_requests.c.key == key]
+    connection.execute(delete(job_requests).where(*same))
+    connection.execute(insert(job_requests).values(project_id=project_id, key=key, **values))
 
 
 def set_metadata(connection: Connection, *, project_id: str, job_id: str, pairs: Mapping[str, str]) -> None:

@@ -12,6 +12,9 @@ from tunery.lifecycle import ACTIVE, Desired, Status
 from tunery.store.jobs import move
 from tunery.store.schema import jobs, runners
 
+FREE: dict[str, Any] = {"runner_id": None, "lease_until": None, "estimated_finish": None}
+"""Columns of a job that nobody works on."""
+
 
 def register(connection: Connection, **values: Any) -> None:
     """Enter a runner: id, hostname, boot_id, pid, process_started_at, lease_until."""
@@ -56,8 +59,8 @@ def renew(connection: Connection, *, runner_id: str, at: float, lease_seconds: f
     return [(job_id, epoch) for job_id, epoch in connection.execute(kept.returning(jobs.c.id, jobs.c.epoch))]
 
 
-def hand_back(connection: Connection, job_id: str, *, epoch: int, at: float) -> RowMapping | None:
-    """Let go of a job, so that it can be claimed at once or, where that is wished, stays paused.
+def hand_back(connection: Connection, job_id: str, *, epoch: int, at: float, not_before: float) -> RowMapping | None:
+    """Let go of a job, so that it can be claimed from `not_before` on or, where that is wished, stays paused.
 
     The epoch is raised: whatever still runs of this one changes nothing any more. None when `epoch` is not the job's.
     """
@@ -65,7 +68,7 @@ def hand_back(connection: Connection, job_id: str, *, epoch: int, at: float) -> 
     row = connection.execute(current.with_for_update()).mappings().first()
     if row is None:
         return None
-    values: dict[str, Any] = {"epoch": epoch + 1, "runner_id": None, "lease_until": None, "estimated_finish": None}
+    values = {"epoch": epoch + 1, "not_before": not_before, **FREE}
     if row["status"] != Status.RUNNING:
         return (
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values).returning(jobs))

@@ -381,15 +381,15 @@ engines = Table(
     _one_of("status", ("wanted", "starting", "ready", "failed"), "status"),
 )
 
-# Answers to requests that may be sent again: by the client's Idempotency-Key, or by an SDK's retry of the same body.
-idempotent_requests = Table(
-    "idempotent_requests",
+# Requests that may be sent again: by the client's Idempotency-Key, or by an SDK's retry of the same body.
+job_requests = Table(
+    "job_requests",
     metadata,
-    _project(),
+    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
     Column("key", Text, primary_key=True),
     Column("body_sha256", Text, nullable=False),
-    Column("status", Integer),
-    Column("answer", Text),
+    Column("job_id", Text, nullable=False),
     Column("created_at", Double, nullable=False),
+    _of("jobs", "job_id", delete=True),
     Index(None, "created_at"),
 )

@@ -91,22 +91,6 @@ def upgrade() -> None:
         )
 
     op.create_table(
-        "idempotent_requests",
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("body_sha256", sa.Text(), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=True),
-        sa.Column("answer", sa.Text(), nullable=True),
-        sa.Column("created_at", sa.Double(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["project_id"], ["projects.id"], name=op.f("fk_idempotent_requests_project_id_projects")
-        ),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_idempotent_requests")),
-    )
-    with op.batch_alter_table("idempotent_requests", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_idempotent_requests_created_at"), ["created_at"], unique=False)
-
-    op.create_table(
         "jobs",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
@@ -273,6 +257,25 @@ def upgrade() -> None:
         batch_op.create_index(
             batch_op.f("ix_job_metadata_project_id_key_value"), ["project_id", "key", "value"], unique=False
         )
+
+    op.create_table(
+        "job_requests",
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("body_sha256", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id", "job_id"],
+            ["jobs.project_id", "jobs.id"],
+            name=op.f("fk_job_requests_project_id_job_id_jobs"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_job_requests_project_id_projects")),
+        sa.PrimaryKeyConstraint("project_id", "key", name=op.f("pk_job_requests")),
+    )
+    with op.batch_alter_table("job_requests", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_job_requests_created_at"), ["created_at"], unique=False)
 
     op.create_table(
         "job_result_files",
