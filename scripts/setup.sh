@@ -80,6 +80,21 @@ install_debian_packages() {
     fi
 }
 
+fetch_openai_suite() {
+    local version suite=.venv/openai-suite
+    [ -d "$suite/tests" ] && return
+    version=$(sed -n 's/^openai==//p' constraints.txt)
+    say "Fetching the official client's own tests (openai $version, source distribution, about 1 MB)"
+    mkdir -p "$suite"
+    if .venv/bin/python -m pip download --disable-pip-version-check --quiet --no-deps --no-binary :all: \
+        --dest "$suite" "openai==$version" && tar -xzf "$suite/openai-$version.tar.gz" -C "$suite" --strip-components=1; then
+        rm -rf "$suite"/src "$suite"/*.tar.gz
+    else
+        rm -rf "$suite"
+        say "Could not fetch them: the conformance test is skipped."
+    fi
+}
+
 case $purpose in
     run) extras="" ;;
     test) extras="[postgres,test]" ;;
@@ -88,7 +103,7 @@ esac
 
 make_venv
 stamp=.venv/.ready-$purpose-$(cat pyproject.toml constraints.txt scripts/setup.sh | cksum | cut -d' ' -f1)
-[ "$purpose" = test ] && install_debian_packages
+if [ "$purpose" = test ]; then install_debian_packages; fi
 if [ ! -e "$stamp" ]; then
     install_torch
     say "Installing Tunery and what it needs (pinned in constraints.txt; about 150 MB to download)"
@@ -96,3 +111,4 @@ if [ ! -e "$stamp" ]; then
     rm -f .venv/.ready-"$purpose"-*
     touch "$stamp"
 fi
+if [ "$purpose" = test ]; then fetch_openai_suite; fi

@@ -3,6 +3,7 @@
 A flag beats an environment variable, which beats the TOML file, which beats the default.
 """
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -31,6 +32,8 @@ class Settings(BaseSettings):
     storage_url: str | None = Field(default=None, description="Where files live; by default a folder in data_dir.")
     device: str = Field(default="auto", description="auto, cpu, cuda:N or mps.")
     default_model: str = Field(default="tunery-starter", description="Base model kept warm and shown in examples.")
+    aliases: dict[str, str] = Field(default_factory=dict, description="Other names of models, as JSON or a TOML table.")
+    conformance: bool = Field(default=False, description="Answer the fixed ids of OpenAI's client test-suites.")
     offline: bool = Field(default=True, description="Never open a connection to another machine.")
     organization: str = Field(default="local", description="Organisation slug in the names of tuned models.")
     lease_seconds: float = Field(default=30.0, gt=0, description="How long a silent runner keeps its jobs.")
@@ -41,6 +44,14 @@ class Settings(BaseSettings):
     host_module: str = Field(default="tunery.host", description="Python module that runs as a host.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_json: bool = Field(default=False, description="Log JSON lines instead of text.")
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is no JSON object ({error})") from None
 
     @field_validator("organization")
     @classmethod
@@ -112,7 +123,10 @@ def api_key() -> str | None:
 def environment(settings: Settings) -> dict[str, str]:
     """Variables that make a child process load exactly these settings."""
     plain = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
-    return {PREFIX + name.upper(): str(value) for name, value in plain.items()}
+    return {
+        PREFIX + name.upper(): json.dumps(value) if isinstance(value, dict) else str(value)
+        for name, value in plain.items()
+    }
 
 
 def _read_environment() -> dict[str, str]:

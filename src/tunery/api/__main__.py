@@ -4,10 +4,13 @@ import asyncio
 import signal
 import socket
 import sys
+import threading
+from types import FrameType
 
 import uvicorn
 
 from tunery import observability, settings
+from tunery.api import conformance
 from tunery.api.app import build_app
 from tunery.api.guard import LOOPBACK_NAMES
 from tunery.blobs.disk import DiskBlobs
@@ -23,13 +26,16 @@ GRACEFUL_SECONDS = 20
 
 def build_context(config: Settings) -> Context:
     database = Database(config.resolved_database_url)
+    stopping = threading.Event()
     return Context(
         database=database,
         blobs=DiskBlobs(config.blobs_dir),
-        engine=SocketEngines(EngineTable(database)),
+        engine=SocketEngines(EngineTable(database, stopping=stopping)),
         renderers=Renderers(),
         organization=config.organization,
         default_model=config.default_model,
+        stopping=stopping,
+        aliases=config.aliases | dict.fromkeys(conformance.MODELS if config.conformance else (), config.default_model),
     )
 
 
@@ -43,7 +49,12 @@ async def serve(config: Settings, listener: socket.socket) -> None:
 
     hosts = LOOPBACK_NAMES if config.host in LOOPBACK_NAMES else None
     app = build_app(context, hosts=hosts, on_stop=stop)
-    server = uvicorn.Server(
+    if config.conformance:
+        app.router.routes[:0] = conformance.routes()
+        await context.database.write(
+            lambda connection: conformance.seed(connection, context.blobs, base_id=config.default_model)
+        )
+    server = Server(
         uvicorn.Config(
             app,
             log_config=None,
@@ -51,15 +62,32 @@ async def serve(config: Settings, listener: socket.socket) -> None:
             server_header=False,
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
             lifespan="on",
-        )
+        ),
+        context.stopping,
     )
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _parent_gone, server)
     await server.serve(sockets=[listener])
 
 
-def _parent_gone(server: uvicorn.Server) -> None:
+class Server(uvicorn.Server):
+    """Sets `stopping` as soon as it is to end: uvicorn itself then waits for requests in progress."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+        super().handle_exit(sig, frame)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.should_exit = True
+
+
+def _parent_gone(server: Server) -> None:
     """The supervisor holds our standard input open for as long as it lives."""
-    server.should_exit = True
+    server.stop()
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
 
 

@@ -22,8 +22,8 @@ API_VERSION = "2020-10-01"
 log = logger("api")
 
 
-class Headers:
-    """Adds the headers that clients know from OpenAI to every answer, and logs requests that failed."""
+class Edge:
+    """Adds the headers that clients know from OpenAI to every answer, also to the one that tells of our own bug."""
 
     def __init__(self, app: ASGIApp, *, organization: str) -> None:
         self._app = app
@@ -40,8 +40,12 @@ class Headers:
         scope["state"]["request_id"] = request_id
         started = time.perf_counter()
 
+        answered = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 milliseconds = int((time.perf_counter() - started) * 1000)
                 message["headers"] += [
                     (b"x-request-id", request_id.encode()),
@@ -50,7 +54,13 @@ class Headers:
                 ]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("a request failed", request_id=request_id, path=scope["path"])
+            if answered:
+                raise
+            await _bug(request_id)(scope, receive, send_with_headers)
 
 
 def build_app(context: Context, *, hosts: frozenset[str] | None, on_stop: Callable[[], Any]) -> Starlette:
@@ -64,12 +74,12 @@ def build_app(context: Context, *, hosts: frozenset[str] | None, on_stop: Callab
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _bug},
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error},
     )
     app.router.redirect_slashes = False
     app.state.context = context
     app.add_middleware(OriginGuard, hosts=hosts)
-    app.add_middleware(Headers, organization=context.organization)
+    app.add_middleware(Edge, organization=context.organization)
     return app
 
 
@@ -95,9 +105,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return await _api_error(request, InvalidRequest(str(error.detail)))
 
 
-async def _bug(request: Request, error: Exception) -> Response:
-    request_id = request.scope["state"]["request_id"]
-    log.error("a request failed", request_id=request_id, path=request.url.path, exc_info=error)
+def _bug(request_id: str) -> Response:
     told = ServerError(
         "The server had an error while processing your request. Its log has the details under the request id "
         f"{request_id}."

@@ -10,6 +10,7 @@ from tunery.blobs.disk import BlobWriter, DiskBlobs
 from tunery.errors import ApiError, InvalidFileUpload
 
 FIELD_BYTES_MAX = 64 * 1024
+FIELDS_MAX = 32
 
 
 class UploadTooLarge(ApiError):
@@ -41,6 +42,8 @@ class FormReader:
         self._header_value = b""
         self._disposition: dict[bytes, bytes] = {}
         self._value = bytearray()
+        self.is_complete = False
+        """Whether the closing boundary was seen: a body that was cut off must not pass for a shorter file."""
 
     def on_part_begin(self) -> None:
         self._disposition = {}
@@ -73,13 +76,16 @@ class FormReader:
         elif self.form.file is not None:
             self.form.file.write(data[start:end])
             if self.form.file.file_bytes > self._file_bytes_max:
-                raise UploadTooLarge(
-                    f"The file is larger than the limit of {self._file_bytes_max} bytes.", param="file"
-                )
+                raise too_large(self._file_bytes_max)
 
     def on_part_end(self) -> None:
         if self._name != self._file_field:
             self.form.fields[self._name] = self._value.decode("utf-8", "replace")
+            if len(self.form.fields) > FIELDS_MAX:
+                raise InvalidFileUpload(f"The form has more than {FIELDS_MAX} fields.")
+
+    def on_end(self) -> None:
+        self.is_complete = True
 
     @property
     def _name(self) -> str:
@@ -91,7 +97,7 @@ async def read_form(request: Request, blobs: DiskBlobs, *, file_field: str, file
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise InvalidFileUpload("Send the file as multipart/form-data with the fields 'file' and 'purpose'.")
-    if int(request.headers.get("content-length") or 0) > file_bytes_max + FIELD_BYTES_MAX:
+    if int(request.headers.get("content-length") or 0) > file_bytes_max + FIELDS_MAX * FIELD_BYTES_MAX:
         raise too_large(file_bytes_max)
     reader = FormReader(blobs, file_field=file_field, file_bytes_max=file_bytes_max)
     callbacks = {name: getattr(reader, name) for name in dir(reader) if name.startswith("on_")}
@@ -99,15 +105,16 @@ async def read_form(request: Request, blobs: DiskBlobs, *, file_field: str, file
     try:
         async for chunk in request.stream():
             parser.write(chunk)
-        parser.finalize()
+        if not reader.is_complete:
+            raise InvalidFileUpload("The multipart body is not complete: its closing boundary is missing.")
+        if reader.form.file is None:
+            raise InvalidFileUpload(f"'{file_field}' is a required property", param=file_field)
     except (MultipartParseError, ClientDisconnect) as error:
         _discard(reader.form)
         raise InvalidFileUpload(f"The multipart body is not complete: {error}") from None
-    except ApiError:
+    except BaseException:
         _discard(reader.form)
         raise
-    if reader.form.file is None:
-        raise InvalidFileUpload(f"'{file_field}' is a required property", param=file_field)
     return reader.form
 
 

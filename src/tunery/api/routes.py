@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from tunery import __version__
 from tunery.api import parsing
 from tunery.api.multipart import read_form
-from tunery.errors import ApiError, Unavailable
+from tunery.errors import ApiError, ServerStopping, Unavailable
 from tunery.observability import logger
 from tunery.operations import access, chat, completions, files, fine_tuning, history, models, permissions, uploads
 from tunery.types.chat import CreateChatCompletion
@@ -144,7 +144,9 @@ async def delete_file(request: Request) -> Response:
 
 
 async def file_content(request: Request) -> Response:
-    plain = "text/csv" in request.headers.get("accept", "") or request.query_params.get("encoding") == "csv"
+    wants_csv = "text/csv" in request.headers.get("accept", "") or request.query_params.get("encoding") == "csv"
+    # Azure sends result files as they are, and clients of its dialect expect that.
+    plain = wants_csv or request.url.path.startswith("/openai/")
     filename, chunks = await files.content(_context(request), _caller(request), _file_id(request), plain=plain)
     disposition = {"content-disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
     return StreamingResponse(chunks, media_type="application/octet-stream", headers=disposition)
@@ -296,8 +298,12 @@ def _expires_after(fields: dict[str, str]) -> ExpiresAfter | None:
 
 async def _numbered(events: AsyncIterator[tuple[int, dict[str, Any]]]) -> AsyncIterator[bytes]:
     """Job events as server-sent events whose ids let a client go on where it was cut off."""
-    async for seq, event in events:
-        yield b"id: %d\nevent: %s\ndata: %s\n\n" % (seq, event["object"].encode(), orjson.dumps(event))
+    try:
+        async for seq, event in events:
+            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (seq, event["object"].encode(), orjson.dumps(event))
+    except ServerStopping:
+        # Without the end mark: the client comes back with the last id it saw.
+        return
     yield b"data: [DONE]\n\n"
 
 

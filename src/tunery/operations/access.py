@@ -1,6 +1,8 @@
 """Who asks, and what operations work on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Event
 
 from tunery.blobs.disk import DiskBlobs
 from tunery.serving.port import ChatEngine
@@ -29,6 +31,14 @@ class Context:
     organization: str
     """Slug in the names of tuned models."""
     default_model: str
+    stopping: Event
+    """Set when the server is asked to end, before requests in progress are waited for."""
+    aliases: Mapping[str, str]
+    """Other names of models, chosen by the operator."""
+
+    def resolve(self, model: str) -> str:
+        """The model that a name stands for."""
+        return self.aliases.get(model, model)
 
 
 def anonymous(context: Context) -> Caller:

@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import AsyncIterator
+from threading import Event
 from typing import Any
 
-from sqlalchemy import Connection
-
-from tunery.errors import EngineUnavailable, ModelNotFound
+from tunery.errors import EngineUnavailable, ModelNotFound, ServerStopping
 from tunery.operations.access import Caller, Context
 from tunery.serving import chat
 from tunery.serving.answers import Served
 from tunery.store import models
-from tunery.store.database import Database
+from tunery.store.database import Connection, Database
 from tunery.types.chat import CreateChatCompletion
 from tunery.types.sampling import AdapterRef
 
@@ -43,13 +42,16 @@ async def begin(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str
 class EngineTable:
     """Finds serving hosts through the `engines` table, where the runner enters what it brought up."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, stopping: Event) -> None:
         self._database = database
+        self._stopping = stopping
 
     async def __call__(self, base_id: str, *, lost: str | None) -> str:
         deadline = time.monotonic() + ENGINE_START_SECONDS_MAX
         version = self._database.version() if self._database.is_sqlite else 0
         while time.monotonic() < deadline:
+            if self._stopping.is_set():
+                raise ServerStopping
             row = await self._database.read(lambda connection: models.engine(connection, base_id))
             if row is not None and row["status"] == "ready" and row["socket_path"] != lost:
                 return row["socket_path"]
@@ -68,6 +70,8 @@ class EngineTable:
 
 async def find_served(context: Context, caller: Caller, name: str) -> Served:
     """The model of this name, ready to answer. Raises ModelNotFound."""
+
+    name = context.resolve(name)
 
     def query(connection: Connection) -> tuple[Any, Any]:
         base = models.base(connection, name)

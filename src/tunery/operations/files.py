@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from tunery import ids
 from tunery.blobs.disk import BlobWriter
 from tunery.data.validation import first_line_problem
 from tunery.errors import FileNotFound, InvalidFileUpload
 from tunery.operations.access import Caller, Context
 from tunery.store import files as rows
+from tunery.store.database import Connection
 from tunery.types.files import PURPOSES, RESULTS_PURPOSE, ExpiresAfter, file_deleted, file_object
 from tunery.types.lists import FilesQuery, list_object
 

@@ -5,13 +5,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
-
 from tunery import ids
 from tunery.errors import InvalidRequest, JobNotFound, Unavailable
 from tunery.lifecycle import TERMINAL, Desired, Status
 from tunery.operations.access import Caller, Context
 from tunery.store import events, files, jobs, models
+from tunery.store.database import Connection, Row
 from tunery.store.events import Event
 from tunery.types.fine_tuning import CreateJob, UpdateJob, job_object
 from tunery.types.lists import JobsQuery, list_object
@@ -51,7 +50,7 @@ async def create(
         made = _made_before(connection, caller, repeat)
         if made is not None:
             return _wire(connection, caller, [require(connection, caller, made)])[0]
-        base_id, parent_id = _resolve_model(connection, caller, request.model)
+        base_id, parent_id = _resolve_model(connection, caller, context.resolve(request.model))
         _require_file(connection, caller, "training_file", request.training_file)
         if request.validation_file is not None:
             _require_file(connection, caller, "validation_file", request.validation_file)
@@ -104,7 +103,7 @@ async def listing(context: Context, caller: Caller, query: JobsQuery) -> dict[st
             model=query.model,
             suffix=query.suffix,
         )
-        return list_object(_wire(connection, caller, page.rows), has_more=page.has_more)
+        return list_object(_wire(connection, caller, page.rows), has_more=page.has_more, with_ids=False)
 
     return await context.database.read(read)
 
@@ -124,7 +123,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> dict[str, Any
     """Terminal at once: the raised epoch shuts out whoever still computes. `finished_at` stays null, as recorded."""
 
     def change(connection: Connection) -> dict[str, Any]:
-        row = require(connection, caller, job_id)
+        row = _lock(connection, caller, job_id)
         if row["status"] == Status.CANCELLED:
             return _wire(connection, caller, [row])[0]
         fence = {"epoch": row["epoch"] + 1, "runner_id": None, "lease_until": None, "estimated_finish": None}
@@ -141,7 +140,7 @@ async def pause(context: Context, caller: Caller, job_id: str) -> dict[str, Any]
     """A waiting job pauses at once; a running one at its next optimizer step, with a snapshot."""
 
     def change(connection: Connection) -> dict[str, Any]:
-        row = require(connection, caller, job_id)
+        row = _lock(connection, caller, job_id)
         if row["status"] in TERMINAL:
             raise _conflict("pause", row)
         if row["status"] != Status.PAUSED:
@@ -159,7 +158,7 @@ async def resume(context: Context, caller: Caller, job_id: str) -> dict[str, Any
     """Back into the queue; training goes on from the snapshot."""
 
     def change(connection: Connection) -> dict[str, Any]:
-        row = require(connection, caller, job_id)
+        row = _lock(connection, caller, job_id)
         if row["status"] in TERMINAL:
             raise _conflict("resume", row)
         jobs.change(connection, job_id, desired_state=Desired.RUN)
@@ -233,14 +232,21 @@ def _require_file(connection: Connection, caller: Caller, param: str, file_id: s
         )
 
 
-def require(connection: Connection, caller: Caller, job_id: str) -> RowMapping:
+def require(connection: Connection, caller: Caller, job_id: str) -> Row:
     row = jobs.get(connection, job_id, project_id=caller.project_id)
     if row is None:
         raise JobNotFound(job_id)
     return row
 
 
-def _conflict(verb: str, row: RowMapping) -> InvalidRequest:
+def _lock(connection: Connection, caller: Caller, job_id: str) -> Row:
+    row = jobs.get_locked(connection, job_id, project_id=caller.project_id)
+    if row is None:
+        raise JobNotFound(job_id)
+    return row
+
+
+def _conflict(verb: str, row: Row) -> InvalidRequest:
     return InvalidRequest(f"Job {row['id']} is already {row['status']}; there is nothing to {verb}.", code="job_ended")
 
 

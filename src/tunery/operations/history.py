@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
-
-from tunery.errors import InvalidRequest
+from tunery.errors import InvalidRequest, ServerStopping
 from tunery.lifecycle import TERMINAL
 from tunery.operations.access import Caller, Context
 from tunery.operations.fine_tuning import require
 from tunery.store import events, jobs
+from tunery.store.database import Connection, Row
 from tunery.types.fine_tuning import checkpoint_object, event_object
 from tunery.types.lists import CheckpointsQuery, ListQuery, list_object
 
@@ -22,7 +21,7 @@ async def list_events(context: Context, caller: Caller, job_id: str, query: List
     def read(connection: Connection) -> dict[str, Any]:
         require(connection, caller, job_id)
         page = events.listing(connection, job_id=job_id, after=query.after, limit=query.limit)
-        return list_object([event_object(row) for row in page.rows], has_more=page.has_more)
+        return list_object([event_object(row) for row in page.rows], has_more=page.has_more, with_ids=False)
 
     return await context.database.read(read)
 
@@ -33,6 +32,7 @@ async def stream_events(
     """Each event once, in order, with its number, from the one behind `last_event_id` to the job's last.
 
     `last_event_id` is an event's number or id. Ends when the job has ended and every event was given.
+    Raises ServerStopping.
     """
     seq = await context.database.read(lambda connection: _event_number(connection, caller, job_id, last_event_id))
 
@@ -45,6 +45,8 @@ async def stream_events(
                 yield seq, event_object(event)
             if not news and row["status"] in TERMINAL:
                 return
+            if context.stopping.is_set():
+                raise ServerStopping
             if not news:
                 version = await context.database.changed(version, EVENT_POLL_SECONDS)
 
@@ -66,7 +68,7 @@ async def list_checkpoints(context: Context, caller: Caller, job_id: str, query:
     return await context.database.read(read)
 
 
-def _news(connection: Connection, *, caller: Caller, job_id: str, seq: int) -> tuple[RowMapping, Sequence[RowMapping]]:
+def _news(connection: Connection, *, caller: Caller, job_id: str, seq: int) -> tuple[Row, Sequence[Row]]:
     row = require(connection, caller, job_id)
     return row, events.since(connection, job_id=job_id, seq=seq, limit=EVENTS_READ_MAX)
 

@@ -3,11 +3,10 @@
 import time
 from typing import Any
 
-from sqlalchemy import Connection
-
 from tunery.errors import InvalidRequest, ModelNotFound
 from tunery.operations.access import Caller, Context
 from tunery.store import models as rows
+from tunery.store.database import Connection
 from tunery.types.models import model_deleted, model_object
 
 BASE_OWNER = "system"
@@ -15,9 +14,9 @@ BASE_OWNER = "system"
 
 async def retrieve(context: Context, caller: Caller, model_id: str) -> dict[str, Any]:
     def query(connection: Connection) -> dict[str, Any]:
-        base = rows.base(connection, model_id)
+        base = rows.base(connection, context.resolve(model_id))
         if base is not None:
-            return _base_object(base)
+            return _base_object(base) | {"id": model_id}
         tuned = rows.get(connection, project_id=caller.project_id, model_id=model_id)
         if tuned is None:
             raise ModelNotFound(model_id)

@@ -3,13 +3,12 @@
 import time
 from typing import Any
 
-from sqlalchemy import Connection
-
 from tunery import ids
 from tunery.errors import ModelNotFound, NotFound
 from tunery.operations.access import Caller, Context
 from tunery.store import models
 from tunery.store import permissions as rows
+from tunery.store.database import Connection
 from tunery.types.fine_tuning import CreatePermissions, permission_deleted, permission_object
 from tunery.types.lists import PermissionsQuery, list_object
 

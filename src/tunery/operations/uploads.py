@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
-
 from tunery import ids
 from tunery.blobs.disk import BlobWriter
 from tunery.errors import InvalidRequest, NotFound
 from tunery.operations import files
 from tunery.operations.access import Caller, Context
 from tunery.store import uploads as rows
+from tunery.store.database import Connection, Row
 from tunery.types.uploads import EXPIRES_SECONDS, CompleteUpload, CreateUpload, part_object, upload_object
 
 COPY_BYTES = 1 << 20
@@ -44,7 +43,7 @@ async def add_part(context: Context, caller: Caller, upload_id: str, content: Bl
     part_bytes = content.file_bytes
     await asyncio.to_thread(content.commit, key)
 
-    def change(connection: Connection) -> RowMapping:
+    def change(connection: Connection) -> Row:
         _pending(connection, caller, upload_id)
         owner = {"project_id": caller.project_id, "upload_id": upload_id}
         return rows.add_part(
@@ -87,7 +86,7 @@ async def complete(context: Context, caller: Caller, upload_id: str, request: Co
 
 
 async def cancel(context: Context, caller: Caller, upload_id: str) -> dict[str, Any]:
-    def change(connection: Connection) -> tuple[RowMapping, list[str]]:
+    def change(connection: Connection) -> tuple[Row, list[str]]:
         _pending(connection, caller, upload_id)
         ended = rows.end(connection, project_id=caller.project_id, upload_id=upload_id, status="cancelled")
         assert ended is not None
@@ -99,9 +98,7 @@ async def cancel(context: Context, caller: Caller, upload_id: str) -> dict[str, 
     return upload_object(row)
 
 
-async def _finish(
-    context: Context, caller: Caller, row: RowMapping, content: BlobWriter
-) -> tuple[dict[str, Any], list[str]]:
+async def _finish(context: Context, caller: Caller, row: Row, content: BlobWriter) -> tuple[dict[str, Any], list[str]]:
     """The file and the end of the upload in one transaction: of two completions at once only one succeeds."""
     values = files.describe(
         caller,
@@ -124,11 +121,11 @@ async def _finish(
     return await context.database.write(change)
 
 
-async def _require_pending(context: Context, caller: Caller, upload_id: str) -> RowMapping:
+async def _require_pending(context: Context, caller: Caller, upload_id: str) -> Row:
     return await context.database.read(lambda connection: _pending(connection, caller, upload_id))
 
 
-def _pending(connection: Connection, caller: Caller, upload_id: str) -> RowMapping:
+def _pending(connection: Connection, caller: Caller, upload_id: str) -> Row:
     row = rows.get(connection, project_id=caller.project_id, upload_id=upload_id)
     if row is None:
         raise NotFound(f"No such Upload object: {upload_id}", param="id")
