@@ -54,6 +54,14 @@ def text_completion() -> str:
     return f"cmpl-{_random(29)}"
 
 
+def response() -> str:
+    return f"resp_{secrets.token_hex(24)}"
+
+
+def output_message() -> str:
+    return f"msg_{secrets.token_hex(24)}"
+
+
 def model_suffix() -> str:
     """The last part of a tuned model's name."""
     return _random(8)

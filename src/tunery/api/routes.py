@@ -15,12 +15,24 @@ from tunery.api import parsing
 from tunery.api.multipart import read_form
 from tunery.errors import ApiError, ServerStopping, Unavailable
 from tunery.observability import logger
-from tunery.operations import access, chat, completions, files, fine_tuning, history, models, permissions, uploads
+from tunery.operations import (
+    access,
+    chat,
+    completions,
+    files,
+    fine_tuning,
+    history,
+    models,
+    permissions,
+    responses,
+    uploads,
+)
 from tunery.types.chat import CreateChatCompletion
 from tunery.types.completions import CreateCompletion
 from tunery.types.files import FILE_BYTES_MAX, ExpiresAfter
 from tunery.types.fine_tuning import CreateJob, CreatePermissions, UpdateJob
 from tunery.types.lists import CheckpointsQuery, FilesQuery, JobsQuery, ListQuery, PermissionsQuery
+from tunery.types.responses import CreateResponse
 from tunery.types.uploads import PART_BYTES_MAX, CompleteUpload, CreateUpload
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -207,6 +219,15 @@ async def create_completion(request: Request) -> Response:
     return StreamingResponse(_server_sent(chunks), media_type="text/event-stream; charset=utf-8")
 
 
+async def create_response(request: Request) -> Response:
+    wanted = await parsing.body(request, CreateResponse)
+    context, caller = _context(request), _caller(request)
+    if not wanted.stream:
+        return answer(await responses.create(context, caller, wanted))
+    events = await responses.stream(context, caller, wanted)
+    return StreamingResponse(_typed(events), media_type="text/event-stream; charset=utf-8")
+
+
 async def not_built(request: Request) -> Response:
     raise Unavailable(
         f"{request.method} {request.url.path} is part of the API but not available in Tunery {__version__} yet.",
@@ -257,7 +278,7 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("DELETE", "/models/{model:path}", delete_model),
     ("POST", "/chat/completions", create_chat_completion),
     ("POST", "/completions", create_completion),
-    ("POST", "/responses", not_built),
+    ("POST", "/responses", create_response),
     ("GET", "", root),
 )
 
@@ -305,6 +326,12 @@ async def _numbered(events: AsyncIterator[tuple[int, dict[str, Any]]]) -> AsyncI
         # Without the end mark: the client comes back with the last id it saw.
         return
     yield b"data: [DONE]\n\n"
+
+
+async def _typed(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Events that carry their type in the stream as well; this endpoint has no end mark."""
+    async for event in events:
+        yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), orjson.dumps(event))
 
 
 async def _server_sent(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:

@@ -126,8 +126,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> dict[str, Any
         row = _lock(connection, caller, job_id)
         if row["status"] == Status.CANCELLED:
             return _wire(connection, caller, [row])[0]
-        fence = {"epoch": row["epoch"] + 1, "runner_id": None, "lease_until": None, "estimated_finish": None}
-        moved = jobs.move(connection, job_id, Status.CANCELLED, epoch=row["epoch"], **fence)
+        moved = jobs.move(connection, job_id, Status.CANCELLED, fence=True)
         if moved is None:
             raise _conflict("cancel", row)
         events.append(connection, job_id, [Event("The job was cancelled")], at=time.time())
@@ -146,8 +145,7 @@ async def pause(context: Context, caller: Caller, job_id: str) -> dict[str, Any]
         if row["status"] != Status.PAUSED:
             jobs.change(connection, job_id, desired_state=Desired.PAUSE)
             if row["status"] != Status.RUNNING:
-                fence = {"epoch": row["epoch"] + 1, "runner_id": None, "lease_until": None}
-                jobs.move(connection, job_id, Status.PAUSED, paused_at=int(time.time()), **fence)
+                jobs.move(connection, job_id, Status.PAUSED, fence=True, paused_at=int(time.time()))
                 events.append(connection, job_id, [Event("The job was paused")], at=time.time())
         return _wire(connection, caller, [require(connection, caller, job_id)])[0]
 
@@ -206,7 +204,11 @@ def _first_events(job_id: str, request: CreateJob) -> list[Event]:
     validating = f"Validating training file: {request.training_file}"
     if request.validation_file is not None:
         validating += f" and validation file: {request.validation_file}"
-    return [Event(f"Created fine-tuning job: {job_id}"), Event(validating)]
+    told = [Event(f"Created fine-tuning job: {job_id}"), Event(validating)]
+    for integration in request.integrations or []:
+        message = f"The integration {integration.type} is stored with the job, but nothing is sent to it yet"
+        told.append(Event(message, level="warn"))
+    return told
 
 
 def _resolve_model(connection: Connection, caller: Caller, name: str) -> tuple[str, str | None]:

@@ -157,7 +157,13 @@ async def finish_all(
             pass
         return choice
 
-    return list(await asyncio.gather(*(finish(index, sample) for index, sample in enumerate(samples))))
+    tasks = [asyncio.create_task(finish(index, sample)) for index, sample in enumerate(samples)]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        # Where one choice failed, nobody needs the others.
+        for task in tasks:
+            task.cancel()
 
 
 async def merge(streams: Sequence[AsyncIterator[Any]]) -> AsyncIterator[Any]:

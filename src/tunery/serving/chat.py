@@ -1,7 +1,7 @@
 """A chat request to prompt tokens; sampled tokens to a completion or a stream of chunks."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from tunery import ids
@@ -18,7 +18,7 @@ from tunery.serving.answers import (
     sample_requests,
 )
 from tunery.serving.port import ChatEngine
-from tunery.types.chat import CreateChatCompletion, chunk_object, completion_object, usage_object
+from tunery.types.chat import CreateChatCompletion, Message, chunk_object, completion_object, usage_object
 from tunery.types.sampling import SampleRequest
 
 
@@ -58,8 +58,13 @@ def render(served: Served, request: CreateChatCompletion) -> list[int]:
         raise InvalidRequest(
             "Only response_format {'type': 'text'} is available in this version of Tunery.", param="response_format"
         )
+    return render_messages(served, request.messages, tools=request.tools)
+
+
+def render_messages(served: Served, messages: Sequence[Message], *, tools: list[dict[str, Any]] | None) -> list[int]:
+    """Messages to prompt tokens. Raises InvalidRequest where the model's template cannot take them."""
     try:
-        return served.renderer.prompt([message.as_row() for message in request.messages], tools=request.tools)
+        return served.renderer.prompt([message.as_row() for message in messages], tools=tools)
     except RenderingError as error:
         raise InvalidRequest(str(error), param="messages") from None
 
@@ -67,10 +72,13 @@ def render(served: Served, request: CreateChatCompletion) -> list[int]:
 async def _deltas(
     engine: ChatEngine, served: Served, request: CreateChatCompletion, sample: SampleRequest, choice: Choice
 ) -> AsyncIterator[dict[str, Any]]:
-    """One choice's chunk entries."""
+    """One choice's chunk entries. The first waits for the engine, so that a refusal is not a stream yet."""
     index = choice.index
-    yield _delta(index, {"role": "assistant", "content": "", "refusal": None})
+    is_first = True
     async for tokens in grow(engine, served, sample, choice):
+        if is_first:
+            yield _delta(index, {"role": "assistant", "content": "", "refusal": None})
+            is_first = False
         piece = choice.take()
         entries = [logprob_entry(served.renderer.tokenizer, token) for token in tokens] if request.logprobs else None
         if piece or entries:

@@ -13,6 +13,7 @@ from tunery.serving.port import EngineLocator
 from tunery.types.sampling import Cancel, FromEngine, Sampled, SampleFailed, SampleRequest
 
 QUEUE_FULL_RETRY_SECONDS = 1
+LOST_RETRY_SECONDS = 1
 
 
 class HostConnection:
@@ -43,7 +44,8 @@ class HostConnection:
             while True:
                 item = await queue.get()
                 if item is None:
-                    raise EngineUnavailable("The engine stopped while answering. Please try again.")
+                    message = "The engine stopped while answering. Please try again."
+                    raise EngineUnavailable(message, retry_after_seconds=LOST_RETRY_SECONDS)
                 if isinstance(item, SampleFailed):
                     finished = True
                     raise _api_error(item)
@@ -70,6 +72,7 @@ class HostConnection:
                 if queue is not None:
                     queue.put_nowait(message)
         finally:
+            self._writer.close()
             for queue in self._waiting.values():
                 queue.put_nowait(None)
 
@@ -97,8 +100,7 @@ class SocketEngines:
             known = self._connections.get(base_id)
             if known is not None and known.is_open:
                 return known
-            lost = known.path if known is not None else None
-            path = await self._locate(base_id, lost=lost)
+            path = await self._locate(base_id, lost=None)
             try:
                 connection = await HostConnection.open(path)
             except OSError:

@@ -43,12 +43,9 @@ class PermissionsQuery(ListQuery):
     project_id: str | None = None
 
 
-def list_object(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """`first_id` and `last_id` stand in every list: some clients page by them, and the SDKs ignore them."""
-    return {
-        "object": "list",
-        "data": list(data),
-        "has_more": has_more,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-    }
+def list_object(data: Sequence[dict[str, Any]], *, has_more: bool, with_ids: bool = True) -> dict[str, Any]:
+    """As recorded, the lists of jobs and of events are the only ones without `first_id` and `last_id`."""
+    listed = {"object": "list", "data": list(data), "has_more": has_more}
+    if not with_ids:
+        return listed
+    return listed | {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
