@@ -38,6 +38,10 @@ def permission() -> str:
     return f"cp_{_random(24)}"
 
 
+def key() -> str:
+    return f"key_{_random(16)}"
+
+
 def runner() -> str:
     return f"runner_{_random(16)}"
 

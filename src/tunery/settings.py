@@ -17,6 +17,7 @@ from tunery.errors import StartError
 
 Origin = Literal["flag", "environment", "file", "default"]
 PREFIX = "TUNERY_"
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Settings(BaseSettings):
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=lambda: user_data_path("tunery"), description="Database, files and weights.")
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     allow_open: bool = Field(default=False, description="Serve beyond this machine although there are no keys.")
+    api_keys_file: Path | None = Field(default=None, description="File with one API key on each line.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; by default SQLite in the data folder.")
     storage_url: str | None = Field(default=None, description="Where files live; by default a folder in data_dir.")
@@ -59,6 +61,11 @@ class Settings(BaseSettings):
         if not value or not all(character.isalnum() or character == "-" for character in value):
             raise ValueError("only letters, digits and '-' can stand in a model's name")
         return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in LOOPBACK_NAMES
 
     @property
     def resolved_database_url(self) -> str:

@@ -12,7 +12,6 @@ import uvicorn
 from tunery import observability, settings
 from tunery.api import conformance
 from tunery.api.app import build_app
-from tunery.api.guard import LOOPBACK_NAMES
 from tunery.blobs.disk import DiskBlobs
 from tunery.operations.access import Context
 from tunery.operations.chat import EngineTable
@@ -47,7 +46,7 @@ async def serve(config: Settings, listener: socket.socket) -> None:
         await context.engine.close()
         context.database.close()
 
-    hosts = LOOPBACK_NAMES if config.host in LOOPBACK_NAMES else None
+    hosts = settings.LOOPBACK_NAMES if config.is_loopback else None
     app = build_app(context, hosts=hosts, on_stop=stop)
     if config.conformance:
         app.router.routes[:0] = conformance.routes()

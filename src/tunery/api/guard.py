@@ -12,8 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tunery.errors import Forbidden
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-
 
 class OriginGuard:
     """`hosts` are the names under which the server may be called; None takes any (behind a proxy, with keys)."""

@@ -3,6 +3,7 @@
 Content types are not insisted on: SDKs send bodies without one, and a content type without a body.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from tunery.errors import InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
+SHOWN_MAX = 100
 BODY_BYTES_MAX = 32 * 1024 * 1024
 
 
@@ -55,12 +57,18 @@ def validate(model: type[Model], value: dict[str, Any]) -> Model:
 
 def explain(error: ValidationError) -> InvalidRequest:
     """The first problem in the wording of the recorded answers: what is wrong, then the field's name in quotes."""
-    problems = error.errors(include_url=False)
-    # A union reports every branch; the numeric branch says more than "should be 'auto'".
-    told = next((each for each in problems if each["type"] != "literal_error" or "auto" not in str(each["ctx"])), None)
-    problem = told or problems[0]
+    problem = _most_telling(error.errors(include_url=False))
     path = _path(problem["loc"])
     return InvalidRequest(_message(problem, path.rpartition(".")[2]), param=path or None)
+
+
+def _most_telling(problems: Sequence[Any]) -> Any:
+    """The first problem; of a union, which reports every branch, the one of the branch that was meant."""
+    path = _path(problems[0]["loc"])
+    branches = [each for each in problems if _path(each["loc"]).startswith(path)]
+    not_auto = [each for each in branches if each["type"] != "literal_error" or "auto" not in str(each["ctx"])]
+    of_right_type = [each for each in not_auto if not each["type"].endswith("_type")]
+    return (of_right_type or not_auto or branches)[0]
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -79,29 +87,40 @@ _TYPES = {"string": "string", "int": "integer", "float": "number", "bool": "bool
 
 
 def _message(problem: Any, field: str) -> str:
-    kind, value, context = problem["type"], problem["input"], problem.get("ctx") or {}
+    kind, context = problem["type"], problem.get("ctx") or {}
+    value, number = _shown(problem["input"]), problem["input"]
     if kind == "missing":
         return f"'{field}' is a required property"
     if kind == "greater_than_equal":
-        return f"{value} is less than the minimum of {context['ge']} - '{field}'"
+        return f"{number} is less than the minimum of {_plain(context['ge'])} - '{field}'"
     if kind == "greater_than":
-        return f"{value} is less than or equal to the minimum of {context['gt']} - '{field}'"
+        return f"{number} is less than or equal to the minimum of {_plain(context['gt'])} - '{field}'"
     if kind == "less_than_equal":
-        return f"{value} is greater than the maximum of {context['le']} - '{field}'"
+        return f"{number} is greater than the maximum of {_plain(context['le'])} - '{field}'"
     if kind == "string_too_long":
-        return f"{value!r} is too long, at most {context['max_length']} characters - '{field}'"
-    if kind == "string_too_short":
-        return f"{value!r} is too short - '{field}'"
+        return f"{value} is too long, at most {context['max_length']} characters - '{field}'"
+    if kind in ("string_too_short", "too_short"):
+        return f"{value} is too short - '{field}'"
     if kind == "too_long":
-        return f"{field} has {context['actual_length']} items, at most {context['max_length']} - '{field}'"
+        return f"{field} has {len(problem['input'])} items, at most {context['max_length']} - '{field}'"
     if kind == "literal_error":
-        return f"{value!r} is not one of [{context['expected'].replace(' or ', ', ')}] - '{field}'"
+        return f"{value} is not one of [{context['expected'].replace(' or ', ', ')}] - '{field}'"
     if kind == "value_error":
         return f"{context['error']} - '{field}'"
     for prefix, name in _TYPES.items():
         if kind.startswith(prefix):
-            return f"{value!r} is not of type '{name}' - '{field}'"
+            return f"{value} is not of type '{name}' - '{field}'"
     return f"{problem['msg']} - '{field}'"
+
+
+def _shown(value: Any) -> str:
+    """As Python writes it, like the recorded answers, but not endlessly."""
+    written = repr(value)
+    return written if len(written) <= SHOWN_MAX else f"{written[:SHOWN_MAX]}..."
+
+
+def _plain(limit: float) -> str:
+    return str(int(limit) if limit == int(limit) else limit)
 
 
 def _flat(params: QueryParams) -> list[tuple[str, str]]:

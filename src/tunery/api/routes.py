@@ -48,8 +48,11 @@ def _context(request: Request) -> access.Context:
     return request.app.state.context
 
 
-def _caller(request: Request) -> access.Caller:
-    return access.anonymous(_context(request))
+async def _caller(request: Request) -> access.Caller:
+    """Whoever the bearer key (or Azure's api-key header) belongs to."""
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    secret = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("api-key")
+    return await keys.identify(_context(request), secret)
 
 
 async def create_job(request: Request) -> Response:
@@ -60,33 +63,33 @@ async def create_job(request: Request) -> Response:
         body_sha256=hashlib.sha256(data).hexdigest(),
         is_retry=request.headers.get("x-stainless-retry-count", "0") != "0",
     )
-    return answer(await fine_tuning.create(_context(request), _caller(request), wanted, repeat=repeat))
+    return answer(await fine_tuning.create(_context(request), await _caller(request), wanted, repeat=repeat))
 
 
 async def list_jobs(request: Request) -> Response:
     query = parsing.query(request, JobsQuery)
-    return answer(await fine_tuning.listing(_context(request), _caller(request), query))
+    return answer(await fine_tuning.listing(_context(request), await _caller(request), query))
 
 
 async def retrieve_job(request: Request) -> Response:
-    return answer(await fine_tuning.retrieve(_context(request), _caller(request), _job_id(request)))
+    return answer(await fine_tuning.retrieve(_context(request), await _caller(request), _job_id(request)))
 
 
 async def update_job(request: Request) -> Response:
     wanted = await parsing.body(request, UpdateJob)
-    return answer(await fine_tuning.update(_context(request), _caller(request), _job_id(request), wanted))
+    return answer(await fine_tuning.update(_context(request), await _caller(request), _job_id(request), wanted))
 
 
 async def cancel_job(request: Request) -> Response:
-    return answer(await fine_tuning.cancel(_context(request), _caller(request), _job_id(request)))
+    return answer(await fine_tuning.cancel(_context(request), await _caller(request), _job_id(request)))
 
 
 async def pause_job(request: Request) -> Response:
-    return answer(await fine_tuning.pause(_context(request), _caller(request), _job_id(request)))
+    return answer(await fine_tuning.pause(_context(request), await _caller(request), _job_id(request)))
 
 
 async def resume_job(request: Request) -> Response:
-    return answer(await fine_tuning.resume(_context(request), _caller(request), _job_id(request)))
+    return answer(await fine_tuning.resume(_context(request), await _caller(request), _job_id(request)))
 
 
 async def list_events(request: Request) -> Response:
@@ -94,34 +97,34 @@ async def list_events(request: Request) -> Response:
     if "text/event-stream" in request.headers.get("accept", ""):
         last = request.headers.get("last-event-id") or request.query_params.get("starting_after")
         followed = await history.stream_events(
-            _context(request), _caller(request), _job_id(request), last_event_id=last
+            _context(request), await _caller(request), _job_id(request), last_event_id=last
         )
         return StreamingResponse(_numbered(followed), media_type="text/event-stream; charset=utf-8")
     query = parsing.query(request, ListQuery)
-    return answer(await history.list_events(_context(request), _caller(request), _job_id(request), query))
+    return answer(await history.list_events(_context(request), await _caller(request), _job_id(request), query))
 
 
 async def list_checkpoints(request: Request) -> Response:
     query = parsing.query(request, CheckpointsQuery)
-    page = await history.list_checkpoints(_context(request), _caller(request), _job_id(request), query)
+    page = await history.list_checkpoints(_context(request), await _caller(request), _job_id(request), query)
     return answer(page)
 
 
 async def list_permissions(request: Request) -> Response:
     query = parsing.query(request, PermissionsQuery)
-    page = await permissions.listing(_context(request), _caller(request), request.path_params["model"], query)
+    page = await permissions.listing(_context(request), await _caller(request), request.path_params["model"], query)
     return answer(page)
 
 
 async def create_permissions(request: Request) -> Response:
     wanted = await parsing.body(request, CreatePermissions)
-    made = await permissions.create(_context(request), _caller(request), request.path_params["model"], wanted)
+    made = await permissions.create(_context(request), await _caller(request), request.path_params["model"], wanted)
     return answer(made)
 
 
 async def delete_permission(request: Request) -> Response:
     model, permission_id = request.path_params["model"], request.path_params["permission_id"]
-    return answer(await permissions.delete(_context(request), _caller(request), model, permission_id))
+    return answer(await permissions.delete(_context(request), await _caller(request), model, permission_id))
 
 
 async def create_file(request: Request) -> Response:
@@ -131,7 +134,7 @@ async def create_file(request: Request) -> Response:
     try:
         created = await files.create(
             context,
-            _caller(request),
+            await _caller(request),
             content=form.file,
             filename=form.filename,
             purpose=form.fields.get("purpose"),
@@ -144,29 +147,29 @@ async def create_file(request: Request) -> Response:
 
 async def list_files(request: Request) -> Response:
     query = parsing.query(request, FilesQuery)
-    return answer(await files.listing(_context(request), _caller(request), query))
+    return answer(await files.listing(_context(request), await _caller(request), query))
 
 
 async def retrieve_file(request: Request) -> Response:
-    return answer(await files.retrieve(_context(request), _caller(request), _file_id(request)))
+    return answer(await files.retrieve(_context(request), await _caller(request), _file_id(request)))
 
 
 async def delete_file(request: Request) -> Response:
-    return answer(await files.delete(_context(request), _caller(request), _file_id(request)))
+    return answer(await files.delete(_context(request), await _caller(request), _file_id(request)))
 
 
 async def file_content(request: Request) -> Response:
     wants_csv = "text/csv" in request.headers.get("accept", "") or request.query_params.get("encoding") == "csv"
     # Azure sends result files as they are, and clients of its dialect expect that.
     plain = wants_csv or request.url.path.startswith("/openai/")
-    filename, chunks = await files.content(_context(request), _caller(request), _file_id(request), plain=plain)
+    filename, chunks = await files.content(_context(request), await _caller(request), _file_id(request), plain=plain)
     disposition = {"content-disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
     return StreamingResponse(chunks, media_type="application/octet-stream", headers=disposition)
 
 
 async def create_upload(request: Request) -> Response:
     wanted = await parsing.body(request, CreateUpload)
-    return answer(await uploads.create(_context(request), _caller(request), wanted))
+    return answer(await uploads.create(_context(request), await _caller(request), wanted))
 
 
 async def add_upload_part(request: Request) -> Response:
@@ -174,7 +177,7 @@ async def add_upload_part(request: Request) -> Response:
     form = await read_form(request, context.blobs, file_field="data", file_bytes_max=PART_BYTES_MAX)
     assert form.file is not None
     try:
-        part = await uploads.add_part(context, _caller(request), _upload_id(request), form.file)
+        part = await uploads.add_part(context, await _caller(request), _upload_id(request), form.file)
     finally:
         form.file.discard()
     return answer(part)
@@ -182,28 +185,28 @@ async def add_upload_part(request: Request) -> Response:
 
 async def complete_upload(request: Request) -> Response:
     wanted = await parsing.body(request, CompleteUpload)
-    return answer(await uploads.complete(_context(request), _caller(request), _upload_id(request), wanted))
+    return answer(await uploads.complete(_context(request), await _caller(request), _upload_id(request), wanted))
 
 
 async def cancel_upload(request: Request) -> Response:
-    return answer(await uploads.cancel(_context(request), _caller(request), _upload_id(request)))
+    return answer(await uploads.cancel(_context(request), await _caller(request), _upload_id(request)))
 
 
 async def list_models(request: Request) -> Response:
-    return answer(await models.listing(_context(request), _caller(request)))
+    return answer(await models.listing(_context(request), await _caller(request)))
 
 
 async def retrieve_model(request: Request) -> Response:
-    return answer(await models.retrieve(_context(request), _caller(request), request.path_params["model"]))
+    return answer(await models.retrieve(_context(request), await _caller(request), request.path_params["model"]))
 
 
 async def delete_model(request: Request) -> Response:
-    return answer(await models.delete(_context(request), _caller(request), request.path_params["model"]))
+    return answer(await models.delete(_context(request), await _caller(request), request.path_params["model"]))
 
 
 async def create_chat_completion(request: Request) -> Response:
     wanted = await parsing.body(request, CreateChatCompletion)
-    context, caller = _context(request), _caller(request)
+    context, caller = _context(request), await _caller(request)
     if not wanted.stream:
         return answer(await chat.create(context, caller, wanted))
     chunks = await chat.stream(context, caller, wanted)
@@ -212,7 +215,7 @@ async def create_chat_completion(request: Request) -> Response:
 
 async def create_completion(request: Request) -> Response:
     wanted = await parsing.body(request, CreateCompletion)
-    context, caller = _context(request), _caller(request)
+    context, caller = _context(request), await _caller(request)
     if not wanted.stream:
         return answer(await completions.create(context, caller, wanted))
     chunks = await completions.stream(context, caller, wanted)
@@ -221,7 +224,7 @@ async def create_completion(request: Request) -> Response:
 
 async def create_response(request: Request) -> Response:
     wanted = await parsing.body(request, CreateResponse)
-    context, caller = _context(request), _caller(request)
+    context, caller = _context(request), await _caller(request)
     if not wanted.stream:
         return answer(await responses.create(context, caller, wanted))
     events = await responses.stream(context, caller, wanted)

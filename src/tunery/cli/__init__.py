@@ -6,6 +6,7 @@ Groups are imported when they are named, so that `tunery files list` never waits
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import typer
@@ -30,6 +31,7 @@ GROUPS = {
     "jobs": Group("app", "Create, watch and steer fine-tuning jobs."),
     "models": Group("app", "List and delete models."),
     "chat": Group("chat", "Talk with a model."),
+    "keys": Group("app", "Create, list and revoke API keys."),
     "config": Group("config", "Show every setting, its value and where it comes from."),
 }
 
@@ -55,7 +57,7 @@ class LazyGroups(TyperGroup):
             formatter.write_dl([(name, group.help) for name, group in GROUPS.items()])
 
 
-app = typer.Typer(cls=LazyGroups, no_args_is_help=True, rich_markup_mode=None, help="Fine-tune models on this machine.")
+app = typer.Typer(cls=LazyGroups, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def _show_version(wanted: bool) -> None:
@@ -75,14 +77,15 @@ def tunery(
     """Fine-tune models on this machine behind OpenAI's own API."""
 
 
-def main() -> None:
-    """The entry point. Ends the process with one of `Exit`."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point, with the process's arguments by default. Ends the process with one of `Exit`."""
     try:
-        status = app(standalone_mode=False)
+        status = app(arguments, standalone_mode=False, prog_name="tunery")
+        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not fail again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = Exit.OK
+        status = Exit.FAILURE
     except failures.EXPECTED as failure:
         status = failures.report(failure)
     sys.exit(status)

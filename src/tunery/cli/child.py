@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from tunery import settings
 from tunery.cli.options import running_url
 from tunery.errors import StartError
 
 START_SECONDS_MAX = 180.0
+STOP_SECONDS_MAX = 75.0
 POLL_SECONDS = 0.05
 LOG_LINES = 5
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -30,18 +30,16 @@ def server(data_dir: Path, *, log_path: Path) -> Iterator[str]:
     first.
     """
     run_dir = settings.load({"data_dir": data_dir})[0].run_dir
-    found = running_url(run_dir)
-    if found is not None:
-        yield found
-        return
-    previous = {number: signal.signal(number, _leave) for number in _leaving_signals()}
-    child, log_start = _spawn(data_dir, log_path)
-    try:
-        yield _wait_until_ready(child, run_dir=run_dir, log_path=log_path, log_start=log_start)
-    finally:
-        _stop(child)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with _leaving_once():
+        found = running_url(run_dir)
+        if found is not None:
+            yield found
+            return
+        child, log_start = _spawn(data_dir, log_path)
+        try:
+            yield _wait_until_ready(child, run_dir=run_dir, log_path=log_path, log_start=log_start)
+        finally:
+            _stop(child)
 
 
 def _spawn(data_dir: Path, log_path: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -78,19 +76,33 @@ def _last_words(log_path: Path, start: int) -> str:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End the child and wait for it. Each further Ctrl-C asks it again, which it takes as a sign to hurry."""
+    """End the child and wait until it is gone; its own children end before it."""
+    deadline = time.monotonic() + STOP_SECONDS_MAX
+    child.terminate()
     while child.poll() is None:
         try:
-            child.terminate()
-            child.wait()
+            child.wait(max(0.0, deadline - time.monotonic()))
         except (KeyboardInterrupt, SystemExit):
             continue
+        except subprocess.TimeoutExpired:
+            child.kill()
 
 
-def _leaving_signals() -> list[int]:
-    """What ends a process by default, without a chance to clean up; SIGINT already raises KeyboardInterrupt."""
-    return [signal.SIGTERM] if os.name == "nt" else [signal.SIGTERM, signal.SIGHUP]
+@contextmanager
+def _leaving_once() -> Iterator[None]:
+    """The first signal to end this process unwinds it; later ones must not break off the cleaning up."""
+    left = False
 
+    def leave(number: int, _frame: FrameType | None) -> None:
+        nonlocal left
+        if not left:
+            left = True
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
+    numbers = [signal.SIGINT, signal.SIGTERM] + ([] if os.name == "nt" else [signal.SIGHUP])
+    previous = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

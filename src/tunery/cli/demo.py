@@ -75,7 +75,10 @@ def demo(
             stage.step("The job")
             stage.show_job(job)
     except KeyboardInterrupt:
-        err.say(f"Stopped; nothing is left running. What there is so far stays in {data_dir}.")
+        err.say(f"Stopped. What there is so far stays in {data_dir}.")
+        raise
+    except ClientError:
+        err.say(f"The server's log, {log_path}, may say more.")
         raise
     commands = going_on(data_dir, model=tuned, prompt=question.prompt, system=question.system)
     stage.end(commands, base=base, data_dir=data_dir)
@@ -137,6 +140,7 @@ class Stage:
             suffix=SUFFIX,
             seed=SEED,
         )
+        self.say(f"{job['id']}, model name with the suffix '{SUFFIX}'")
         with _cancelled_when_stopped(client, job["id"]):
             return watch(client, job["id"], view_on(self._console, quiet=True, indent=3))
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +16,13 @@ import httpx
 from filelock import FileLock, Timeout
 
 from tunery import settings as settings_module
-from tunery.api.guard import LOOPBACK_NAMES
 from tunery.errors import StartError
 from tunery.observability import logger
 from tunery.runner.machine import may_have_gpu
 from tunery.settings import Settings
 
 READY_SECONDS_MAX = 60.0
+READY_POLL_SECONDS = 0.05
 WARM_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 60.0
 RESTART_SECONDS_MAX = 5.0
@@ -77,11 +78,6 @@ class Child:
 
 async def supervise(config: Settings, *, on_ready: Callable[[str], Awaitable[None]]) -> None:
     """Serve until SIGINT or SIGTERM. Raises StartError when serving cannot begin."""
-    if config.host not in LOOPBACK_NAMES and not config.allow_open:
-        raise StartError(
-            f"Listening on {config.host} lets everyone who reaches this machine use it: there are no keys yet. "
-            "If a proxy in front of it asks for them, set TUNERY_ALLOW_OPEN=true."
-        )
     lock = lock_data_dir(config)
     listener = listen(config.host, config.port)
     stopped = asyncio.Event()
@@ -181,11 +177,10 @@ async def wait_until_ready(url: str, config: Settings) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
-            try:
+            with suppress(httpx.TransportError):
                 if (await client.get("/readyz")).status_code == 200:
                     break
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(READY_POLL_SECONDS)
         else:
             raise StartError(f"The API did not become ready within {READY_SECONDS_MAX:.0f} s.")
         if config.warm:

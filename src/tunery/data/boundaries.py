@@ -64,8 +64,7 @@ class Boundaries:
     def _after_last_anchor(self, prompt: str, tokens: list[int], anchors: Anchors) -> int | None:
         """The short way; None where it cannot tell."""
         inside = bisect_right(anchors.ends, len(prompt))
-        straddled = inside < len(anchors.starts) and anchors.starts[inside] < len(prompt)
-        if inside == 0 or straddled:
+        if inside == 0:
             return None
         own = self._encode_tail(prompt[anchors.starts[inside - 1] :])
         first = anchors.positions[inside - 1]

@@ -7,15 +7,15 @@ given back before the server runs.
 import dataclasses
 import sys
 import time
+from pathlib import Path
 
-from sqlalchemy import Connection
-
-from tunery import settings, starter
+from tunery import ids, settings, starter
 from tunery.errors import StartError
 from tunery.runner.bases import STARTER, folders_in, inspect
 from tunery.settings import Settings
-from tunery.store import models
-from tunery.store.database import Database
+from tunery.store import keys, models
+from tunery.store.database import Connection, Database
+from tunery.store.schema import DEFAULT_PROJECT
 from tunery.store.upgrade import upgrade
 
 
@@ -40,7 +40,31 @@ def bootstrap(config: Settings) -> None:
             )
 
     database.write_now(enter)
+    database.write_now(lambda connection: enter_keys(connection, config))
     database.close()
+
+
+def enter_keys(connection: Connection, config: Settings) -> None:
+    """Make the keys of the file live, and refuse to serve beyond this machine without any."""
+    if config.api_keys_file is not None:
+        for secret in read_keys(config.api_keys_file):
+            if keys.find(connection, secret) is None:
+                about = {"id": ids.key(), "project_id": DEFAULT_PROJECT, "name": config.api_keys_file.name}
+                keys.add(connection, secret=secret, created_at=int(time.time()), **about)
+    if not (config.is_loopback or config.allow_open or keys.in_use(connection)):
+        raise StartError(
+            f"Listening on {config.host} without API keys would let everyone who reaches this machine use it. "
+            "Make one with `tunery keys create NAME`, or set TUNERY_ALLOW_OPEN=true if a proxy asks for keys."
+        )
+
+
+def read_keys(path: Path) -> list[str]:
+    """One key on each line; blank lines and those that begin with # do not count. Raises StartError."""
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"The file of API keys {path} cannot be read: {error}") from None
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 if __name__ == "__main__":

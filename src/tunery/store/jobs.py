@@ -88,6 +88,9 @@ def add_integrations(
             connection.execute(insert(job_integration_tags), tags)
 
 
+FREE: dict[str, Any] = {"runner_id": None, "lease_until": None, "estimated_finish": None}
+"""Columns of a job that nobody works on."""
+
 # Built once: putting a statement together costs several times what running it does.
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("job_id"))
 _IN_PROJECT = _BY_ID.where(jobs.c.project_id == bindparam("project_id"))
@@ -186,12 +189,17 @@ class Attachments:
 
 
 def move(
-    connection: Connection, job_id: str, to: Status, *, epoch: int | None = None, **values: Any
+    connection: Connection, job_id: str, to: Status, *, epoch: int | None = None, fence: bool = False, **values: Any
 ) -> RowMapping | None:
-    """Change the state where the lifecycle allows it and `epoch` still counts; the new row, or None."""
+    """Change the state where the lifecycle allows it and `epoch` still counts; the new row, or None.
+
+    `fence` raises the epoch and takes the job from its runner: whatever still works on it changes nothing any more.
+    """
     moved = update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(sources(to)))
     if epoch is not None:
         moved = moved.where(jobs.c.epoch == epoch)
+    if fence:
+        values |= {"epoch": jobs.c.epoch + 1, **FREE}
     return connection.execute(moved.values(status=to, **values).returning(jobs)).mappings().first()
 
 

@@ -9,11 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, delete, insert, or_, select, update
 
 from tunery.lifecycle import ACTIVE, Desired, Status
-from tunery.store.jobs import move
+from tunery.store.jobs import FREE, move
 from tunery.store.schema import jobs, runners
-
-FREE: dict[str, Any] = {"runner_id": None, "lease_until": None, "estimated_finish": None}
-"""Columns of a job that nobody works on."""
 
 
 def register(connection: Connection, **values: Any) -> None:
@@ -68,16 +65,12 @@ def hand_back(connection: Connection, job_id: str, *, epoch: int, at: float, not
     row = connection.execute(current.with_for_update()).mappings().first()
     if row is None:
         return None
-    values = {"epoch": epoch + 1, "not_before": not_before, **FREE}
     if row["status"] != Status.RUNNING:
-        return (
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values).returning(jobs))
-            .mappings()
-            .one()
-        )
+        freed = update(jobs).where(jobs.c.id == job_id).values(epoch=epoch + 1, not_before=not_before, **FREE)
+        return connection.execute(freed.returning(jobs)).mappings().one()
     if row["desired_state"] == Desired.PAUSE:
-        return move(connection, job_id, Status.PAUSED, paused_at=int(at), **values)
-    return move(connection, job_id, Status.QUEUED, **values)
+        return move(connection, job_id, Status.PAUSED, fence=True, paused_at=int(at))
+    return move(connection, job_id, Status.QUEUED, fence=True, not_before=not_before)
 
 
 def abandoned(connection: Connection, *, runner_id: str, at: float) -> Sequence[RowMapping]:

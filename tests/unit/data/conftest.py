@@ -5,9 +5,14 @@ from pathlib import Path
 
 import families
 import pytest
+from hypothesis import settings
 
 from tunery.data.rendering import Renderer
 from tunery.data.tokenizer import Tokenizer
+
+# A slow machine is no failure, and a failing case is printed rather than kept in a folder.
+settings.register_profile("patient", deadline=None, database=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ CORPUS = [
     'Grüße aus Köln, naïve café, こんにちは世界, 🙂🙃, {"city": "Paris", "unit": "celsius"}  \n\n  indented\n',
 ] * 4
 WORDS = Regex(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 CHATML = """\
@@ -69,7 +70,8 @@ MISTRAL = """\
 {%- if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}{% endif %}
 {%- for message in messages %}
 {%- if message.role == 'user' %}
-{{- '[INST] ' }}{% if loop.last and system is defined %}{{ system + '\\n\\n' }}{% endif %}{{ message.content + ' [/INST]' }}
+{{- '[INST] ' }}{% if loop.last and system is defined %}{{ system + '\\n\\n' }}{% endif %}
+{{- message.content + ' [/INST]' }}
 {%- elif message.role == 'assistant' %}{{ ' ' + message.content | trim + eos_token }}
 {%- else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}
 {%- endfor %}"""
@@ -199,7 +201,10 @@ def _qwen3(folder: Path) -> Path:
 
 def _phi(folder: Path) -> Path:
     """Padding is the end of sequence; role tokens swallow the line break after them."""
-    roles = [AddedToken(f"<|{name}|>", rstrip=True, special=True, normalized=False) for name in ("user", "assistant", "end", "system")]
+    roles = [
+        AddedToken(f"<|{name}|>", rstrip=True, special=True, normalized=False)
+        for name in ("user", "assistant", "end", "system")
+    ]
     config = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
     return write_folder(folder, byte_level(["<|endoftext|>", *roles]), config=config, template=PHI)
 

@@ -11,8 +11,10 @@ from tunery.data.boundaries import Boundaries
 from tunery.data.tokenizer import Tokenizer
 
 FolderOf = Callable[[str], Path]
-PIECE = st.sampled_from(["<|im_start|>", "<|im_end|>", "<tool_call>", "<", "a", " b", "\n", "\n\n", "assistant", "é", "</s>", "  "])
-PIECE |= st.sampled_from(["<|user|>", "<|end|>", "<s>"])
+PIECE = st.sampled_from(
+    ["<|im_start|>", "<|im_end|>", "<tool_call>", "<", "a", " b", "\n", "\n\n", "assistant", "é", "</s>", "  "]
+)
+PIECE |= st.sampled_from(["<|user|>", "<|end|>", "<s>", "<|im_", "end|>"])
 TEXT = st.lists(PIECE, max_size=10).map("".join)
 _KNOWN: dict[str, tuple[Tokenizer, Boundaries]] = {}
 

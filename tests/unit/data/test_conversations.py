@@ -59,7 +59,9 @@ def test_arguments_that_are_no_json_are_passed_on_as_text() -> None:
 
 
 def test_tool_results_get_the_name_of_their_call() -> None:
-    messages = convert({"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": "7"})
+    messages = convert(
+        {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": "7"}
+    )
     assert messages[1] == {"role": "tool", "content": "7", "tool_call_id": "call_1", "name": "f"}
 
 

@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tunery.data.injection import BARRIERS, ControlTokens, strings_of, unused_barrier
@@ -14,6 +14,7 @@ PIECES = st.lists(st.sampled_from([*TEXTS, "<", "|", "a", ">", "b", "s", "/", "i
 
 
 @given(text=PIECES)
+@example("<a>b<")
 def test_broken_text_has_no_control_token_between_barriers(text: str) -> None:
     barrier = unused_barrier(text)
     sections = CONTROL.broken(text, barrier=barrier).split(barrier)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import families
-import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from said import assistant, chat, prompts, supervised, system, user
 
-from tunery.data.formats import ChatRow, CompletionRow
+from tunery.data.formats import CompletionRow
 from tunery.data.rendering import Example, Renderer
 from tunery.data.tokenizer import Tokenizer
 from tunery.data.turns import RenderingError
@@ -36,45 +35,16 @@ EVERY_TURN = ["chatml", "llama3", "gemma", "mistral", "mistral_first", "mistral_
 """Families whose templates write an answer in a history as they write it at the end."""
 
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+FUNCTION_RESULT = {"role": "function", "name": "f", "content": "x"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Köln"}'}}
-
-
-def user(content: str) -> dict[str, Any]:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: str | None, **more: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": content, **more}
-
-
-def system(content: str) -> dict[str, Any]:
-    return {"role": "system", "content": content}
-
-
-def chat(*messages: dict[str, Any], **more: Any) -> ChatRow:
-    return msgspec.convert({"messages": messages, **more}, ChatRow)
-
-
-def supervised(renderer: Renderer, example: Example) -> list[str]:
-    """The text of every supervised run of tokens."""
-    starts = np.flatnonzero(np.diff(example.weights, prepend=0) > 0)
-    ends = np.flatnonzero(np.diff(example.weights, append=0) < 0) + 1
-    # Two answers never touch: a question lies between them.
-    return [renderer.tokenizer.decode_all(example.tokens[a:b].tolist()) for a, b in zip(starts, ends, strict=True)]
-
-
-def prompts(renderer: Renderer, example: Example, messages: list[dict[str, Any]], **more: Any) -> list[bool]:
-    """For every supervised turn: do the tokens before it equal what a request sends?"""
-    starts = np.flatnonzero(np.diff(example.weights, prepend=0) > 0)
-    trained = [i for i, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight") != 0]
-    sent = [renderer.prompt(messages[:index], **more) for index in trained]
-    return [example.tokens[:start].tolist() == tokens for start, tokens in zip(starts, sent, strict=True)]
 
 
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_characters="▁", exclude_categories=["Cc", "Zs", "Zl", "Zp", "Cn"]), min_size=1
 )
-INNER = st.sampled_from([" ", "\n", "\n\n", " — ", "<|", "|>", '"', "\\", "{{ x }}", "{% if %}", "  ", "</", "🙂", "\t"])
+INNER = st.sampled_from(
+    [" ", "\n", "\n\n", " — ", "<|", "|>", '"', "\\", "{{ x }}", "{% if %}", "  ", "</", "🙂", "\t"]
+)
 SAID = st.lists(WORDS, min_size=1, max_size=4).flatmap(
     lambda words: st.lists(INNER, min_size=len(words), max_size=len(words)).map(
         lambda gaps: "".join(w + g for w, g in zip(words, gaps, strict=True)) + words[0]
@@ -89,7 +59,9 @@ def test_every_trained_turn_is_supervised_whole_after_the_tokens_of_a_request(
     renderer_of: RendererOf, family: str, said: list[str], weights: list[int | None]
 ) -> None:
     renderer = renderer_of(family)
-    messages = [user(text) if index % 2 == 0 else assistant(text) for index, text in enumerate(said[: len(said) // 2 * 2])]
+    messages = [
+        user(text) if index % 2 == 0 else assistant(text) for index, text in enumerate(said[: len(said) // 2 * 2])
+    ]
     for message, weight in zip(messages[1::2], weights, strict=False):
         message |= {} if weight is None else {"weight": weight}
     example = renderer.example(chat(*messages))
@@ -115,7 +87,7 @@ def test_a_single_answer_is_supervised_in_every_family(
 
 @given(answer=st.text(st.sampled_from(" \n\ta."), max_size=6))
 def test_white_space_of_a_last_answer_is_kept(renderer_of: RendererOf, answer: str) -> None:
-    """Where the tokenizer would join it to the prompt's line break, the prompt's tokens stay as a request sends them."""
+    """Where the tokenizer would join it to the prompt's line break, the prompt's tokens stay as they are sent."""
     for family in ("chatml", "gpt2"):
         renderer = renderer_of(family)
         messages = [user("?"), assistant(answer)]
@@ -171,7 +143,7 @@ def test_an_empty_train_of_thought_is_never_trained(folder_of: FolderOf) -> None
     [
         ("gemma", [system("s"), user("a"), assistant("b")], "template_refuses", "System role not supported"),
         ("gemma", [user("a"), user("b"), assistant("c")], "template_refuses", "must alternate"),
-        ("mistral", [user("a"), {"role": "function", "name": "f", "content": "x"}, assistant("b")], "template_refuses", "Only user"),
+        ("mistral", [user("a"), FUNCTION_RESULT, assistant("b")], "template_refuses", "Only user"),
         ("mistral", [system("xyz"), user("a"), assistant("b")], "content_lost", "role 'system'"),
         ("chatml", [user("a"), system("late"), assistant("b")], None, ""),
         ("chatml", [user("a <|im_end|>"), assistant("b")], "special_token", r"contains an invalid token: <\|im_end\|>"),
@@ -206,7 +178,11 @@ def test_tools_are_rendered_and_calls_supervised(renderer_of: RendererOf) -> Non
 def test_old_functions_give_the_same_tokens_as_tools(renderer_of: RendererOf) -> None:
     renderer = renderer_of("chatml")
     function = CALL["function"]
-    old = [user("?"), assistant(None, function_call=function), {"role": "function", "name": "get_weather", "content": "7"}]
+    old = [
+        user("?"),
+        assistant(None, function_call=function),
+        {"role": "function", "name": "get_weather", "content": "7"},
+    ]
     new = [user("?"), assistant(None, tool_calls=[CALL]), {"role": "tool", "tool_call_id": "call_1", "content": "7"}]
     end = assistant("7.")
     first = renderer.example(chat(*old, end, functions=[TOOL["function"]]))
@@ -227,7 +203,7 @@ def test_tools_without_a_place_in_the_template_are_refused(renderer_of: Renderer
     [
         ("{{ call.function.name }} {{ call.function.arguments | tojson }}", '{"city": "Köln"}'),
         ("{{ call.function.name + ' ' + call.function.arguments }}", '{"city": "Köln"}'),
-        ("{{ call.function.name }}{% for key, value in call.function.arguments.items() %} {{ key }}={{ value }}{% endfor %}", "city=Köln"),
+        ("{{ call.function.name }}{% for key, value in call.function.arguments.items() %} {{ key }}={{ value }}{% endfor %}", "city=Köln"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_tool_call_arguments_take_the_form_that_the_template_writes(tmp_path: Path, source: str, written: str) -> None:
@@ -257,14 +233,26 @@ def test_parts_are_the_same_as_their_text(renderer_of: RendererOf) -> None:
     assert renderer.prompt([{"role": "user", "content": parts}]) == renderer.prompt([user("ab")])
 
 
-CONTROL_TEXTS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "</s>", "<s>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|user|>")
+CONTROL_TEXTS = (
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|endoftext|>",
+    "</s>",
+    "<s>",
+    "<|eot_id|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "<|user|>",
+)
 
 
 @pytest.mark.parametrize("family", list(STOP_OF))
-@given(content=st.lists(st.sampled_from([*CONTROL_TEXTS, "<", "|", "im_end", ">", "s", " a", "\n"]), min_size=1).map("".join))
-def test_no_message_can_write_a_special_token_into_a_prompt(
-    renderer_of: RendererOf, family: str, content: str
-) -> None:
+@given(
+    content=st.lists(st.sampled_from([*CONTROL_TEXTS, "<", "|", "im_end", ">", "s", " a", "\n"]), min_size=1).map(
+        "".join
+    )
+)
+def test_no_message_can_write_a_special_token_into_a_prompt(renderer_of: RendererOf, family: str, content: str) -> None:
     """A harmless message has exactly as many special tokens around it, and the text is all there."""
     renderer = renderer_of(family)
     special = set(renderer.tokenizer.special_tokens.values())
@@ -277,7 +265,10 @@ def test_no_message_can_write_a_special_token_into_a_prompt(
 
 def test_tool_descriptions_cannot_write_special_tokens_either(renderer_of: RendererOf) -> None:
     renderer = renderer_of("chatml")
-    tool = {"type": "function", "function": {"name": "f", "description": "<|im_end|>", "parameters": {"<|im_start|>": 1}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "description": "<|im_end|>", "parameters": {"<|im_start|>": 1}},
+    }
     end = renderer.tokenizer.special_tokens["<|im_end|>"]
     assert renderer.prompt([user("a")], tools=[tool]).count(end) == 2
 
@@ -285,9 +276,7 @@ def test_tool_descriptions_cannot_write_special_tokens_either(renderer_of: Rende
 def test_special_tokens_that_the_tokenizer_does_not_mark_are_guarded_too(tmp_path: Path) -> None:
     """Some models' turn markers are added tokens without the special mark."""
     tokenizer = families.byte_level(["<|endoftext|>"], plain=["<|im_start|>", "<|im_end|>", "    "])
-    folder = families.write_folder(
-        tmp_path, tokenizer, config={"eos_token": "<|endoftext|>"}, template=families.CHATML
-    )
+    folder = families.write_folder(tmp_path, tokenizer, config={"eos_token": "<|endoftext|>"}, template=families.CHATML)
     renderer = Renderer(Tokenizer(folder))
     end = renderer.tokenizer.encode("<|im_end|>")[0]
     assert end in renderer.stop_tokens
@@ -306,7 +295,10 @@ def test_padding_that_is_the_end_of_sequence_is_still_supervised(renderer_of: Re
 
 
 def test_a_template_without_stop_token_gets_one_at_the_end_only(tmp_path: Path) -> None:
-    source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    source = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
     folder = families.write_folder(
         tmp_path, families.byte_level(["<|endoftext|>"]), config={"eos_token": "<|endoftext|>"}, template=source
     )
@@ -344,7 +336,7 @@ def test_completion_rows_are_prompt_completion_and_end(
 
 def test_completion_rows_refuse_special_tokens_and_requests_take_them_as_text(renderer_of: RendererOf) -> None:
     renderer = renderer_of("gpt2")
-    with pytest.raises(RenderingError, match="invalid token: <.endoftext.>"):
+    with pytest.raises(RenderingError, match="invalid token"):
         renderer.example(CompletionRow(prompt="a<|endoftext|>", completion="b"))
     assert renderer.tokenizer.eos not in renderer.completion_prompt("a<|endoftext|>b")
 

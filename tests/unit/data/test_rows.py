@@ -29,8 +29,8 @@ FULL: dict[str, Any] = {
     "parallel_tool_calls": True,
 }
 VALUES = st.sampled_from(
-    [None, True, False, 0, 1, 2, 1.0, "", "x", "user", "assistant", "tool", "text", "image_url", "function", "a b", [], {}, [1], {"x": 1}]
-)  # fmt: skip
+    [None, True, False, 0, 1, 2, 1.0, "", "x", "a b", "user", "assistant", "tool", "text", "image_url", "function"]
+) | st.sampled_from([[], {}, [1], {"x": 1}])
 
 
 def paths(value: Any, steps: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -66,27 +66,26 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
     return row
 
 
+def is_refused(row: dict[str, Any], kind: type) -> bool:
+    """By the typed reading."""
+    try:
+        msgspec.json.decode(json.dumps(row), type=kind)
+    except msgspec.ValidationError:
+        return True
+    return False
+
+
 @settings(max_examples=600)
 @given(row=mutated())
 def test_chat_rows_are_judged_alike_by_both_readings(row: dict[str, Any]) -> None:
     found = list(shape_problems(row, line=1, kind="chat"))
-    try:
-        msgspec.json.decode(json.dumps(row), type=ChatRow)
-    except msgspec.ValidationError as error:
-        assert found, f"only the typed reading refuses: {error}"
-    else:
-        assert not found, f"only the slow reading refuses: {found[0]}"
+    assert bool(found) == is_refused(row, ChatRow), found
 
 
 @given(row=st.dictionaries(st.sampled_from(["prompt", "completion", "x"]), VALUES))
 def test_completion_rows_are_judged_alike_by_both_readings(row: dict[str, Any]) -> None:
     found = list(shape_problems(row, line=1, kind="completion"))
-    try:
-        msgspec.json.decode(json.dumps(row), type=CompletionRow)
-    except msgspec.ValidationError:
-        assert found
-    else:
-        assert not found
+    assert bool(found) == is_refused(row, CompletionRow), found
 
 
 def test_the_full_row_has_no_problem() -> None:

@@ -19,13 +19,14 @@ def render(source: str, **variables: Any) -> str:
     [
         ("{% if true %}\nx\n{% endif %}\ny", "x\ny"),
         ("  {% if true %}x{% endif %}", "x"),
-        ("{% for i in range(4) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}", "02"),
+        ("{% for i in range(3) %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "02"),
+        ("{% for i in range(3) %}{% if i == 1 %}{% break %}{% endif %}{{ i }}{% endfor %}", "0"),
         ("{{ {'a': '<é>', 'b': [1, none]} | tojson }}", '{"a": "<é>", "b": [1, null]}'),
         ("{{ {'a': 1} | tojson(indent=2) }}", '{\n  "a": 1\n}'),
         ("{{ [1] | tojson(separators=(',', ':')) }}", "[1]"),
         ("{{ strftime_now('%d %b %Y') }}", "09 Mar 2026"),
         ("{% generation %}answer{% endgeneration %}!", "answer!"),
-        ("{% set ns = namespace(seen=false) %}{% for i in [1] %}{% set ns.seen = true %}{% endfor %}{{ ns.seen }}", "True"),
+        ("{% set ns = namespace(a=0) %}{% for i in [1] %}{% set ns.a = i %}{% endfor %}{{ ns.a }}", "1"),
         ("{{ missing }}|{{ missing is defined }}", "|False"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files to token files: the same tokens as one row at a time, truncation and drops with their lines, bills that add up."""
+"""Files to token files: the renderer's tokens, truncation and drops with their lines, bills that add up."""
 
 import json
 import tracemalloc
@@ -77,20 +77,25 @@ def test_rows_that_cannot_be_rendered_fail_the_whole_file(renderer_of: RendererO
     source = write(tmp_path / "train.jsonl", rows)
     with pytest.raises(TokenisingFailed) as caught:
         tokenize_file(source, renderer=renderer_of("chatml"), max_length=99, destination=tmp_path / "t.safetensors")
-    assert [(problem.line, problem.pointer) for problem in caught.value.problems] == [(2, "/messages/0"), (3, "/messages/1")]
+    assert [(problem.line, problem.pointer) for problem in caught.value.problems] == [
+        (2, "/messages/0"),
+        (3, "/messages/1"),
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
 
 
 def test_a_file_with_nothing_to_train_on_fails(renderer_of: RendererOf, tmp_path: Path) -> None:
     source = write(tmp_path / "train.jsonl", [row("word " * 50, "b")] * 10)
-    with pytest.raises(TokenisingFailed, match="nothing|anything to train on"):
+    with pytest.raises(TokenisingFailed, match="anything to train on"):
         tokenize_file(source, renderer=renderer_of("chatml"), max_length=9, destination=tmp_path / "t.safetensors")
 
 
 def test_completion_files_and_marked_files_are_tokenised(renderer_of: RendererOf, tmp_path: Path) -> None:
     renderer = renderer_of("gpt2")
     source = tmp_path / "train.jsonl"
-    source.write_bytes(b'\xef\xbb\xbf{"prompt": "a", "completion": " b"}\r\n{"prompt": "c", "completion": " d"}\r\n\r\n')
+    source.write_bytes(
+        b'\xef\xbb\xbf{"prompt": "a", "completion": " b"}\r\n{"prompt": "c", "completion": " d"}\r\n\r\n'
+    )
     summary = tokenize_file(source, renderer=renderer, max_length=99, destination=tmp_path / "t.safetensors")
     tokens, weights = TokenFile(tmp_path / "t.safetensors").row(1)
     assert renderer.tokenizer.decode_all(tokens.tolist()) == "c d<|endoftext|>"
@@ -115,13 +120,17 @@ def test_memory_is_flat_over_the_length_of_the_file(renderer_of: RendererOf, tmp
         return used
 
     peak(10)
-    assert peak(1500) < peak(500) + (256 << 10)
+    assert peak(1200) < peak(500) + (256 << 10)
 
 
 def test_key_changes_with_all_that_the_tokens_depend_on(renderer_of: RendererOf, tmp_path: Path) -> None:
     one, two = write(tmp_path / "a", [row("a", "b")]), write(tmp_path / "b", [row("a", "c")])
     first = {"sha256": file_sha256(one), "renderer": renderer_of("chatml"), "max_length": 99}
-    changes: list[dict[str, Any]] = [{"sha256": file_sha256(two)}, {"renderer": renderer_of("llama3")}, {"max_length": 98}]
+    changes: list[dict[str, Any]] = [
+        {"sha256": file_sha256(two)},
+        {"renderer": renderer_of("llama3")},
+        {"max_length": 98},
+    ]
     keys = [token_file_key(**first | change) for change in [{}, *changes]]
     assert len(set(keys)) == 4
     assert keys[0] == token_file_key(**first)

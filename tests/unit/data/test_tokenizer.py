@@ -100,7 +100,7 @@ def test_chat_templates_in_a_list_keep_their_names(chatml_copy: Path) -> None:
 def test_a_folder_without_a_usable_tokenizer_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(TokenizerUnusable, match="tokenizer.json"):
+    with pytest.raises(TokenizerUnusable, match=r"tokenizer\.json"):
         Tokenizer(tmp_path)
 
 
@@ -124,7 +124,9 @@ def test_encode_pieces_adds_no_blank_and_loses_nothing(folder_of: FolderOf, fami
 
 
 _LOADED: dict[str, Tokenizer] = {}
-_TEXT = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(["🙂🙃é", "こんにちは", " a  b ", "\ufffd", "é"])
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
+    ["🙂🙃é", "こんにちは", " a  b ", "\ufffd", "é"]
+)
 
 
 @pytest.mark.parametrize("family", ["chatml", "mistral", "gemma"])

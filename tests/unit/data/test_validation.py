@@ -16,6 +16,7 @@ GOOD: dict[str, Any] = {"messages": [{"role": "user", "content": "a"}, {"role": 
 GOOD_LINE = json.dumps(GOOD).encode() + b"\n"
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "7"}
 HEAD = "The job failed due to a file format error in the training file. Invalid file format. "
 INVALID = "The job failed due to an invalid training file. Invalid file format. "
 
@@ -48,7 +49,8 @@ def answer(content: Any = "b", **more: Any) -> dict[str, Any]:
         messages(user("a"), answer(weight=0), user("c"), answer(weight=1)),
         messages({"role": "system", "content": "s"}, {"role": "developer", "content": "d"}, user("a"), answer()),
         messages(user([{"type": "text", "text": "a"}]), answer(name="n", refusal=None, tool_calls=None)),
-        messages(user("?"), {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c1", "content": "7"}, answer(), tools=[TOOL], parallel_tool_calls=False),
+        messages(user("?"), {"role": "assistant", "tool_calls": [CALL]}, RESULT, answer(), tools=[TOOL]),
+        messages(user("?"), answer(), tools=[TOOL], parallel_tool_calls=False),
         messages(user("?"), answer(None, function_call={"name": "f", "arguments": "{}"}), functions=[{"name": "f"}]),
         messages(user('"role" and "content"'), answer("role")),
         messages(user("ünïcödé 🙂 \u2028"), answer("\\u0041 <|im_end|>")),
@@ -63,70 +65,37 @@ def test_good_rows_have_no_problem(row: Any) -> None:
     assert (report.kind, report.n_examples) == ("chat", 10)
 
 
-DEEP = b"[" * 3000 + b"]" * 3000
-NEST = {"x": 1}
-for _ in range(80):
-    NEST = {"x": NEST}  # type: ignore[dict-item]
-
-MALFORMED: list[tuple[Any, str, str, str]] = [
-    # What JSON itself cannot take.
-    (b'{"messages": [', "invalid_json", "", "Example 10 cannot be parsed. Error: line contains invalid json: Expecting value: line 1 column 15 (char 14) (line 10)"),
-    (b'{"a": 1 "b": 2}', "invalid_json", "", "Example 10 cannot be parsed. Error: line contains invalid json: Expecting ',' delimiter: line 1 column 9 (char 8) (line 10)"),
-    (b"{'messages': []}", "invalid_json", "", "Example 10 cannot be parsed."),
-    (b'[1, 2]', "not_a_dictionary", "", 'Example 10 is not a dictionary (HINT: line starts with: "[1,...").'),
-    (b'"text"', "not_a_dictionary", "", 'Example 10 is not a dictionary (HINT: line starts with: ""te...").'),
-    (b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}', "invalid_utf8", "", "Example 10 cannot be parsed. Error: byte"),
-    (b'{"messages": ' + DEEP + b"}", "too_deep", "", "Example 10 is nested deeper than 64 levels"),
-    (messages(user("a"), answer(), tools=[{"type": "function", "function": {"name": "f", "parameters": NEST}}]), "too_deep", "/tools/0/function/parameters" + "/x" * 61, "Example 10 is nested deeper than 64 levels"),
-    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":NaN}]}', "non_finite_number", "/messages/1/weight", "Example 10 contains a number that JSON does not have"),
-    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"m":1e400}}}]}', "non_finite_number", "/tools/0/function/parameters/m", "Example 10 contains a number"),
-    (b'{"messages":[{"role":"user","content":"a\\ud83d"},{"role":"assistant","content":"b"}]}', "lone_surrogate", "/messages/0/content", "Example 10 contains half a surrogate pair"),
-    # Keys written twice: seen in plain rows, in tools, with escapes.
-    (b'{"messages":[{"role":"user","content":"a","content":"c"},{"role":"assistant","content":"b"}]}', "duplicate_key", "/messages/0/content", 'Example 10 contains the key "content" twice'),
-    (b'{"messages":[],"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}', "duplicate_key", "/messages", 'Example 10 contains the key "messages" twice'),
-    (b'{"messages":[{"role":"user","r\\u006fle":"user","content":"a"},{"role":"assistant","content":"b"}]}', "duplicate_key", "/messages/0/role", 'Example 10 contains the key "role" twice'),
-    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0,"weight":1}]}', "duplicate_key", "/messages/1/weight", 'Example 10 contains the key "weight" twice'),
-    (b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"a/b":1,"a/b":2}}}]}', "duplicate_key", "/tools/0/function/parameters/a~1b", 'Example 10 contains the key "a/b" twice'),
-    # Keys.
-    ({"message": []}, "missing_key", "", "Example 10 is missing key 'messages'"),
-    ({}, "missing_key", "", "Example 10 is missing key 'messages'"),
-    (messages(user("a"), answer(), weight=1), "extra_key", "/weight", 'Example 10 contains an extra "weight".'),
-    (messages(user("a") | {"weight": 1}, answer()), "extra_key", "/messages/0/weight", 'Example 10 contains an extra "weight".'),
-    ({"messages": "a"}, "wrong_type", "/messages", "Example 10 messages must be a list"),
-    ({"messages": []}, "invalid_length", "/messages", "Example 10 messages has 0 item(s), but must have at least 1"),
-    # Messages.
-    (messages(user("a"), {"content": "b"}), "missing_role", "/messages/1", "Example 10, message 2 Discriminator 'role' is missing in value"),
-    (messages(user("a"), {"role": "asistant", "content": "b"}), "unknown_role", "/messages/1/role", "Example 10, message 2 Input tag 'asistant' found using 'role' does not match any of the expected tags: 'system', 'developer', 'user', 'assistant', 'tool', 'function'"),
-    (messages("a", answer()), "wrong_type", "/messages/0", "Example 10, message 1 must be a dictionary"),
-    (messages({"role": "user"}, answer()), "missing_key", "/messages/0", "Example 10, message 1 is missing key 'content'"),
-    (messages(user(None), answer()), "wrong_type", "/messages/0/content", "Example 10, message 1 content must be a string"),
-    (messages(user(3), answer()), "wrong_type", "/messages/0/content", "Example 10, message 1 content must be a string"),
-    (messages(user([]), answer()), "invalid_length", "/messages/0/content", "Example 10, message 1 content has 0 item(s)"),
-    (messages(user("a"), {"role": "assistant"}), "missing_key", "/messages/1", "Example 10, message 2 is missing key 'content'"),
-    (messages(user("a"), answer(None)), "missing_key", "/messages/1", "Example 10, message 2 is missing key 'content'"),
-    (messages(user("a"), answer(weight=2)), "invalid_value", "/messages/1/weight", "Example 10, message 2 weight must be 0 or 1"),
-    (messages(user("a"), answer(weight=True)), "invalid_value", "/messages/1/weight", "Example 10, message 2 weight must be 0 or 1"),
-    (messages(user("a"), answer(weight=0)), "nothing_to_train", "/messages", "Example 10 has weight 0 on every message from the assistant"),
-    (messages(user("a")), "no_assistant_message", "/messages", "Example 10 must have at least one message from the assistant"),
-    (messages(user("a"), answer(), user("c")), "last_message_role", "/messages/2", "Example 10, message 3 is the last one and must be from the assistant, not from 'user'"),
-    (messages(user([{"type": "image_url", "image_url": {"url": "x"}}]), answer()), "image", "/messages/0/content/0/type", "Example 10, message 1 contains an image, and the models that can be tuned here read text only"),
-    (messages(user([{"type": "input_audio"}]), answer()), "unsupported", "/messages/0/content/0/type", "Example 10, message 1 contains audio"),
-    (messages(user([{"type": "video"}]), answer()), "unknown_type", "/messages/0/content/0/type", "Example 10, message 1 Input tag 'video'"),
-    # Tools.
-    (messages(user("a"), answer(), tools=[{"type": "function"}]), "missing_key", "/tools/0", "Example 10 is missing key 'function'"),
-    (messages(user("a"), answer(), tools=[{"type": "function", "function": {"name": "a b"}}]), "wrong_type", "/tools/0/function/name", "Example 10 name must be a name of letters"),
-    (messages(user("a"), answer(None, tool_calls=[])), "invalid_length", "/messages/1/tool_calls", "Example 10, message 2 tool_calls has 0 item(s)"),
-    (messages(user("a"), answer(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": {}}}])), "wrong_type", "/messages/1/tool_calls/0/function/arguments", "Example 10, message 2 arguments must be a string"),
-    (messages(user("a"), answer(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": "x"}}])), "tool_call_arguments", "/messages/1/tool_calls/0/function/arguments", "Example 10, message 2 calls a function with arguments that are not a JSON object"),
-    (messages(user("a"), {"role": "tool", "tool_call_id": "c9", "content": "7"}, answer()), "unknown_tool_call", "/messages/1/tool_call_id", "Example 10, message 2 answers the tool call 'c9', which no earlier message makes"),
-    (messages(user("a"), answer(), functions=[]), "invalid_length", "/functions", "Example 10 functions has 0 item(s)"),
-    # Other kinds of rows among chat rows.
-    ({"prompt": "a", "completion": "b"}, "mixed_formats", "", "Example 10 is in the fine-tune-completion format, but the file begins in the fine-tune-chat format"),
-    (b"   ", "blank_line", "", "Example 10 is a blank line"),
-]  # fmt: skip
+CASES = Path(__file__).parents[2] / "fixtures" / "malformed_rows.jsonl"
+"""One malformed row a line: as `row`, or as `raw` bytes in Latin-1, with the problem that is found first."""
 
 
-@pytest.mark.parametrize(("row", "code", "pointer", "words"), MALFORMED)
+def malformed() -> Iterator[tuple[Any, str, str, str]]:
+    for case in map(json.loads, CASES.read_text().splitlines()):
+        row = case["raw"].encode("latin-1") if "raw" in case else case["row"]
+        yield row, case["code"], case["pointer"], case["words"]
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {"x": nested(levels - 1)} if levels else {}
+
+
+DEEP = [
+    (b'{"messages": ' + b"[" * 3000 + b"]" * 3000 + b"}", ""),
+    (
+        messages(user("a"), answer(), tools=[TOOL | {"function": {"name": "f", "parameters": nested(80)}}]),
+        "/tools/0/function/parameters" + "/x" * 61,
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "pointer"), DEEP)
+def test_nesting_is_bounded(row: Any, pointer: str) -> None:
+    first = check(row, GOOD).problems[0]
+    assert (first.line, first.code, first.pointer) == (10, "too_deep", pointer)
+    assert first.message == "Example 10 is nested deeper than 64 levels"
+
+
+@pytest.mark.parametrize(("row", "code", "pointer", "words"), list(malformed()))
 def test_malformed_rows_are_named_with_line_place_and_words(row: Any, code: str, pointer: str, words: str) -> None:
     report = check(row, GOOD)
     first = report.problems[0]
@@ -136,15 +105,21 @@ def test_malformed_rows_are_named_with_line_place_and_words(row: Any, code: str,
     assert not report.is_valid
 
 
+MISSING_ROLE = "Example 10, message 2 Discriminator 'role' is missing in value"
+NO_JSON = (
+    "Example 10 cannot be parsed. Error: line contains invalid json: Expecting ',' delimiter: line 1 column 9 (char 8)"
+)
+
+
 @pytest.mark.parametrize(
     ("row", "code", "message"),
     [
         ({"message": []}, "invalid_file_format", HEAD + "Example 10 is missing key 'messages'"),
-        (messages(user("a") | {"weight": 1}, answer()), "invalid_file_format", HEAD + 'Example 10 contains an extra "weight".'),
-        (messages(user("a"), {"content": "b"}), "invalid_training_file", INVALID + "Example 10, message 2 Discriminator 'role' is missing in value"),
-        (b'{"a": 1 "b": 2}', "invalid_file_format", HEAD + "Example 10 cannot be parsed. Error: line contains invalid json: Expecting ',' delimiter: line 1 column 9 (char 8) (line 10)"),
+        (GOOD | {"weight": 1}, "invalid_file_format", HEAD + 'Example 10 contains an extra "weight".'),
+        (messages(user("a"), {"content": "b"}), "invalid_training_file", INVALID + MISSING_ROLE),
+        (b'{"a": 1 "b": 2}', "invalid_file_format", HEAD + NO_JSON + " (line 10)"),
     ],
-)  # fmt: skip
+)
 def test_job_error_has_the_captured_words(row: Any, code: str, message: str) -> None:
     error = check(row, {"message": []}).job_error(file_id="file-abc")
     assert error is not None
@@ -167,18 +142,18 @@ REINFORCEMENT = messages(user("2+2?"), reference_answer="4")
 
 
 @pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        (PREFERENCE, "fine-tune-preference format, but the specified fine-tuning job is not using 'dpo'"),
-        (REINFORCEMENT, "fine-tune-reinforcement format, but the specified fine-tuning job is not using 'reinforcement'"),
-    ],
-)  # fmt: skip
-def test_rows_of_another_method_give_the_captured_words(row: Any, words: str) -> None:
+    ("row", "name", "method"),
+    [(PREFERENCE, "preference", "dpo"), (REINFORCEMENT, "reinforcement", "reinforcement")],
+)
+def test_rows_of_another_method_give_the_captured_words(row: Any, name: str, method: str) -> None:
     report = validate([line(row)] * 12)
     assert report.counts == {"wrong_method": 12}
     error = report.job_error(file_id="file-abc")
     assert error is not None
-    expected = f"Input file file-abc is in the {words} as the training method (provided method=supervised). "
+    expected = (
+        f"Input file file-abc is in the fine-tune-{name} format, but the specified fine-tuning job is not using "
+        f"'{method}' as the training method (provided method=supervised). "
+    )
     assert (error.code, error.message) == ("invalid_training_file", INVALID + expected)
 
 
@@ -232,10 +207,12 @@ def test_blank_lines_inside_are_named_each() -> None:
 
 def test_invalid_utf8_is_named_by_its_byte_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    bad = b'\xef\xbb\xbf{"messages": []}\n{"messages": "\xe9"}\n'
+    bad = b'\xef\xbb\xbf{"messages": "\xe8"}\n{"messages": "\xe9"}\n'
     path.write_bytes(bad)
-    problem = next(problem for problem in validate(path).problems if problem.code == "invalid_utf8")
-    assert problem.message.endswith(f"byte {bad.index(0xE9)} of the file is not valid UTF-8")
+    words = [problem.message for problem in validate(path).problems if problem.code == "invalid_utf8"]
+    assert len(words) == 2
+    for message, byte in zip(words, (0xE8, 0xE9), strict=True):
+        assert message.endswith(f"byte {bad.index(byte)} of the file is not valid UTF-8")
 
 
 def test_utf16_is_recognised() -> None:
@@ -303,7 +280,10 @@ def test_with_a_renderer_rows_that_the_template_cannot_take_are_problems(
     ]
     error = report.job_error(file_id="file-abc")
     assert error is not None
-    assert (error.code, error.message) == ("invalid_file_format", HEAD + "Example 10 message contains an invalid token: <|im_end|>.")
+    assert (error.code, error.message) == (
+        "invalid_file_format",
+        HEAD + "Example 10 message contains an invalid token: <|im_end|>.",
+    )
     assert isinstance(report.problems[3], Problem)
     assert report.problems[3].message.startswith("Example 12, message 2 would be trained after other tokens")
 
