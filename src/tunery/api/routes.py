@@ -22,6 +22,7 @@ from tunery.operations import (
     files,
     fine_tuning,
     history,
+    keys,
     models,
     permissions,
     responses,
@@ -248,7 +249,10 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    await _context(request).database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar_one())
+    """Whether requests can be served; with `?model=`, whether the model is in memory too."""
+    model = request.query_params.get("model")
+    if not await chat.is_ready(_context(request), model):
+        return answer({"status": "loading", "model": model}, status=503)
     return answer({"status": "ready"})
 
 

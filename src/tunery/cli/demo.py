@@ -140,8 +140,8 @@ class Stage:
             suffix=SUFFIX,
             seed=SEED,
         )
-        self.say(f"{job['id']}, model name with the suffix '{SUFFIX}'")
         with _cancelled_when_stopped(client, job["id"]):
+            self.say(f"{job['id']}, model name with the suffix '{SUFFIX}'")
             return watch(client, job["id"], view_on(self._console, quiet=True, indent=3))
 
     def show_job(self, job: Job) -> None:

@@ -173,25 +173,23 @@ async def run_once(module: str, *arguments: str, environment: dict[str, str]) ->
 
 
 async def wait_until_ready(url: str, config: Settings) -> None:
-    """Return when the API answers and, where asked for, the default model is warm."""
+    """Return when the API answers and, where asked for, the default model is in memory."""
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        while time.monotonic() < deadline:
-            with suppress(httpx.TransportError):
-                if (await client.get("/readyz")).status_code == 200:
-                    break
-            await asyncio.sleep(READY_POLL_SECONDS)
-        else:
+        if not await _answers(client, {}, seconds_max=READY_SECONDS_MAX):
             raise StartError(f"The API did not become ready within {READY_SECONDS_MAX:.0f} s.")
-        if config.warm:
-            body = {"model": config.default_model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
-            try:
-                answer = await client.post("/v1/chat/completions", json=body, timeout=WARM_SECONDS_MAX)
-                told = "" if answer.status_code == 200 else answer.text
-            except httpx.HTTPError as error:
-                told = str(error) or type(error).__name__
-            if told:
-                log.warning("the default model is not warm", reason=told)
+        model = {"model": config.default_model}
+        if config.warm and not await _answers(client, model, seconds_max=WARM_SECONDS_MAX):
+            log.warning("the default model is not in memory yet", model=config.default_model)
+
+
+async def _answers(client: httpx.AsyncClient, query: dict[str, str], *, seconds_max: float) -> bool:
+    deadline = time.monotonic() + seconds_max
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if (await client.get("/readyz", params=query)).status_code == 200:
+                return True
+        await asyncio.sleep(READY_POLL_SECONDS)
+    return False
 
 
 async def _first(ready: asyncio.Task[None], stopped: asyncio.Event) -> None:

@@ -10,9 +10,11 @@ import torch
 
 from tunery.host.process import Arguments, Parts, parse, run
 from tunery.inference.engine import Engine
+from tunery.modeling.llama import CausalLM
 from tunery.modeling.loading import load_model
 from tunery.training.reports import Start
 from tunery.training.slots import Slot, open_slot
+from tunery.types.sampling import SampleRequest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -33,10 +35,19 @@ def load(arguments: Arguments) -> Parts:
 
     return Parts(
         make_slot=make_slot,
-        engine=Engine(model) if "serve" in arguments.roles else None,
+        engine=_warm_engine(model) if "serve" in arguments.roles else None,
         resident_bytes=psutil.Process().memory_info().rss,
         trim=trim,
     )
+
+
+def _warm_engine(model: CausalLM) -> Engine:
+    """An engine that has answered once, so that the first user does not pay for what libraries set up on first use."""
+    engine = Engine(model)
+    engine.submit(SampleRequest(id=0, prompt=[0, 0], adapter=None, max_tokens=2, seed=0))
+    while not engine.idle:
+        engine.step()
+    return engine
 
 
 def trim() -> None:

@@ -39,6 +39,12 @@ async def begin(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str
     return resumed()
 
 
+async def is_ready(context: Context, base_id: str | None) -> bool:
+    """Whether the database answers and, where a base is named, its engine is up."""
+    row = await context.database.read(lambda connection: models.engine(connection, base_id or context.default_model))
+    return base_id is None or (row is not None and row["status"] == "ready")
+
+
 class EngineTable:
     """Finds serving hosts through the `engines` table, where the runner enters what it brought up."""
 
