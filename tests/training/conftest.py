@@ -1,12 +1,23 @@
 """One base and one training file for all tests of this folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.training.runs import Row, make_base, make_rows, make_spec, train, write_rows
 from tunery.training.reports import Finished
 from tunery.training.spec import OptimizerSpec
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Matrices this small are slower on two; it also keeps the bits the same on machines of any size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def assert_same(run: Run, expected: Run) -> None:
     ).read_bytes()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_random_groups_equal_each_job_alone(
     specs: list[TrainSpec], alone: dict[str, Run], base: CausalLM, tmp_path: Path, seed: int
 ) -> None:
@@ -73,6 +73,14 @@ def test_random_groups_equal_each_job_alone(
     runs = drive(slots, tmp_path, chance=random.Random(seed))
     for job_id, run in runs.items():
         assert_same(run, alone[job_id])
+
+
+def test_groups_on_a_bfloat16_base_equal_each_job_alone(specs: list[TrainSpec], tmp_path: Path) -> None:
+    rounded = [msgspec.structs.replace(spec, dtype="bfloat16", n_epochs=1, total_steps=2) for spec in specs]
+    base = load_model(Path(specs[0].base_path), dtype=torch.bfloat16)
+    runs = drive({spec.job_id: open_on(base, spec, tmp_path) for spec in rounded}, tmp_path, chance=random.Random(0))
+    for spec in rounded:
+        assert_same(runs[spec.job_id], train(spec, tmp_path / f"alone-{spec.job_id}"))
 
 
 def test_a_job_that_leaves_midway_disturbs_no_neighbour(
@@ -98,10 +106,9 @@ def test_a_job_that_diverges_disturbs_no_neighbour(
         assert_same(runs[spec.job_id], alone[spec.job_id])
 
 
-def test_a_mutant_that_mixes_loss_denominators_is_told_apart(
-    specs: list[TrainSpec], alone: dict[str, Run], base: CausalLM, tmp_path: Path
+def test_the_comparison_tells_another_batch_size_apart(
+    specs: list[TrainSpec], alone: dict[str, Run], tmp_path: Path
 ) -> None:
-    """The comparison above can fail: another batch of the same job already changes its bytes."""
     changed = msgspec.structs.replace(specs[0], batch_size=3, total_steps=6)
     run = train(changed, tmp_path)
     with pytest.raises(AssertionError):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, Olmo2Config, Olmo2ForCausalLM
 
 from tests.training.runs import Row, Run, finish, make_rows, make_spec, start, train, write_rows
 from tunery.blobs import artefacts
@@ -26,7 +26,7 @@ from tunery.training.reports import (
     Stepped,
     Warned,
 )
-from tunery.training.spec import OptimizerSpec, TrainSpec
+from tunery.training.spec import LoraSpec, OptimizerSpec, TrainSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # raised inside peft
 
@@ -313,3 +313,20 @@ def test_adapter_that_does_not_fit_the_base_is_refused(
     model.save_pretrained(other)
     with pytest.raises(ValueError, match=r"mlp\.\w+_proj is .*, the base's is"):
         start(msgspec.structs.replace(spec, base_path=str(other), init_adapter_path=str(folder)), tmp_path)
+
+
+@pytest.mark.parametrize("lora", [LoraSpec(rank=8, targets=("all-linear",)), None])
+def test_architecture_without_own_blocks_trains_too(spec: TrainSpec, tmp_path: Path, lora: LoraSpec | None) -> None:
+    torch.manual_seed(5)
+    shape = {"vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "initializer_range": 0.2}
+    config = Olmo2Config(**shape, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0)
+    Olmo2ForCausalLM(config).save_pretrained(tmp_path / "base")
+    spec = msgspec.structs.replace(spec, base_path=str(tmp_path / "base"), lora=lora)
+    run = train(spec, tmp_path)
+    assert run.losses[-1] < run.losses[0] / 2
+    folder = tmp_path / run.of(Finished)[0].artefact.path
+    if lora is None:
+        theirs = Olmo2ForCausalLM.from_pretrained(folder)
+    else:
+        theirs = PeftModel.from_pretrained(Olmo2ForCausalLM.from_pretrained(tmp_path / "base"), folder)
+    assert theirs(torch.tensor([[5, 6, 7]])).logits.isfinite().all()

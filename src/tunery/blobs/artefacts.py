@@ -55,9 +55,8 @@ def publish(folder: Path, write: Callable[[Path], None], *, facts: Mapping[str, 
         for path in (*_list_files(temporary), *(path for path in temporary.rglob("*") if path.is_dir()), temporary):
             _flush(path)
         temporary.rename(folder)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
     _flush(folder.parent)
     return read_manifest(folder)
 

@@ -32,25 +32,19 @@ class Bucket:
 class CausalAttention:
     """The `attend` of training and of scoring without a cache: every sequence attends to itself alone.
 
-    Softmax runs in float32 whatever the model's dtype: on CPU the bfloat16 backward of the fused kernel is three
-    times slower than float32's, and float32 is what the promised exactness stands on.
+    On CPU softmax runs in float32 whatever the model's dtype: the fused kernel's backward pass in bfloat16 is three
+    times slower than in float32, and float32 is what the promised exactness stands on. Elsewhere it runs in the
+    model's dtype, which the fused kernels want.
     """
 
     buckets: Sequence[Bucket]
 
     def __call__(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
-        """Attention output, N H K in float32; `layer` is not used, a cache would need it."""
+        """Attention output, N H K; `layer` is not used, a cache would need it."""
+        dtype = torch.float32 if v_NGK.device.type == "cpu" else v_NGK.dtype
         rows = [bucket.rows for bucket in self.buckets]
-        parts = [
-            _attend(bucket, q, k, v)
-            for bucket, q, k, v in zip(
-                self.buckets,
-                q_NHK.float().split(rows),
-                k_NGK.float().split(rows),
-                v_NGK.float().split(rows),
-                strict=True,
-            )
-        ]
+        runs = zip(self.buckets, *(x.to(dtype).split(rows) for x in (q_NHK, k_NGK, v_NGK)), strict=True)
+        parts = [_attend(bucket, q, k, v) for bucket, q, k, v in runs]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def positions(self, device: str | torch.device) -> Tensor:

@@ -10,9 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_POSITIONS_MAX_DEFAULTS = {"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768}
-_WINDOW_DEFAULTS = {"llama": None, "mistral": 4096, "qwen2": None, "qwen3": None}
-FAMILIES = tuple(_POSITIONS_MAX_DEFAULTS)
+_ABSENT: dict[str, Any] = {
+    "attention_bias": False,
+    "head_dim": None,
+    "hidden_act": "silu",
+    "layer_types": None,
+    "mlp_bias": False,
+    "num_key_value_heads": None,
+    "partial_rotary_factor": 1.0,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": None,
+    "rope_scaling": None,
+    "rope_theta": None,
+    "sliding_window": None,
+    "tie_word_embeddings": False,
+    "use_sliding_window": False,
+}
+_ABSENT_BY_FAMILY: dict[str, dict[str, Any]] = {
+    "llama": {"max_position_embeddings": 2048},
+    "mistral": {"max_position_embeddings": 131072, "sliding_window": 4096, "use_sliding_window": True},
+    "qwen2": {"max_position_embeddings": 32768},
+    "qwen3": {"max_position_embeddings": 32768, "head_dim": 128},
+}
+"""What an absent key means: transformers leaves keys out that have its defaults, which differ between families."""
+
+FAMILIES = tuple(_ABSENT_BY_FAMILY)
 
 
 class UnsupportedModel(ValueError):
@@ -100,59 +122,61 @@ def parse_config(config_json: dict[str, Any]) -> ModelConfig:
     missing = [key for key in _REQUIRED if key not in config_json]
     if missing:
         raise UnsupportedModel(f"config.json lacks {', '.join(missing)}")
-    _refuse_variants(config_json, family)
-    theta, scaling = _read_rope(config_json)
-    n_heads, width = config_json["num_attention_heads"], config_json["hidden_size"]
-    attention_bias = bool(config_json.get("attention_bias", False))
+    settings = {**_ABSENT, **_ABSENT_BY_FAMILY[family], **config_json}
+    _refuse_variants(settings)
+    theta, scaling = _read_rope(settings)
+    n_heads, width = settings["num_attention_heads"], settings["hidden_size"]
     return ModelConfig(
         family=family,
-        vocab_size=config_json["vocab_size"],
+        vocab_size=settings["vocab_size"],
         width=width,
-        mlp_width=config_json["intermediate_size"],
-        n_layers=config_json["num_hidden_layers"],
+        mlp_width=settings["intermediate_size"],
+        n_layers=settings["num_hidden_layers"],
         n_heads=n_heads,
-        n_kv_heads=config_json.get("num_key_value_heads") or n_heads,
-        head_width=config_json.get("head_dim") or (128 if family == "qwen3" else width // n_heads),
-        positions_max=config_json.get("max_position_embeddings", _POSITIONS_MAX_DEFAULTS[family]),
-        norm_epsilon=config_json.get("rms_norm_eps", 1e-6),
+        n_kv_heads=settings["num_key_value_heads"] or n_heads,
+        head_width=settings["head_dim"] or width // n_heads,
+        positions_max=settings["max_position_embeddings"],
+        norm_epsilon=settings["rms_norm_eps"],
         rope_theta=theta,
         rope_scaling=scaling,
-        qkv_bias=family == "qwen2" or attention_bias,
-        o_bias=family != "qwen2" and attention_bias,
-        mlp_bias=family == "llama" and bool(config_json.get("mlp_bias", False)),
+        qkv_bias=family == "qwen2" or bool(settings["attention_bias"]),
+        o_bias=family != "qwen2" and bool(settings["attention_bias"]),
+        mlp_bias=family == "llama" and bool(settings["mlp_bias"]),
         qk_norm=family == "qwen3",
-        tied_embeddings=bool(config_json.get("tie_word_embeddings", False)),
+        tied_embeddings=bool(settings["tie_word_embeddings"]),
     )
 
 
 _REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 
 
-def _refuse_variants(config_json: dict[str, Any], family: str) -> None:
-    if config_json.get("hidden_act", "silu") != "silu":
-        raise UnsupportedModel(f"activation {config_json['hidden_act']!r} is not silu")
-    if "quantization_config" in config_json:
+def _refuse_variants(settings: dict[str, Any]) -> None:
+    if settings["hidden_act"] != "silu":
+        raise UnsupportedModel(f"activation {settings['hidden_act']!r} is not silu")
+    if "quantization_config" in settings:
         raise UnsupportedModel("quantised weights are not supported")
-    if any(kind != "full_attention" for kind in config_json.get("layer_types") or []):
+    if any(kind != "full_attention" for kind in settings["layer_types"] or []):
         raise UnsupportedModel("sliding-window layers are not supported")
-    windowed = family in ("llama", "mistral") or config_json.get("use_sliding_window", False)
-    window = config_json.get("sliding_window", _WINDOW_DEFAULTS[family]) if windowed else None
-    positions_max = config_json.get("max_position_embeddings", _POSITIONS_MAX_DEFAULTS[family])
-    if window is not None and window < positions_max:
+    window = settings["sliding_window"] if settings["use_sliding_window"] else None
+    if window is not None and window < settings["max_position_embeddings"]:
         raise UnsupportedModel(f"a sliding window of {window} is not supported")
 
 
-def _read_rope(config_json: dict[str, Any]) -> tuple[float, Llama3Scaling | None]:
+def _read_rope(settings: dict[str, Any]) -> tuple[float, Llama3Scaling | None]:
     """Base and scaling; transformers 5 writes both under rope_parameters, older versions at the top level."""
-    rope = config_json.get("rope_parameters") or config_json.get("rope_scaling") or {}
-    theta = float(rope.get("rope_theta") or config_json.get("rope_theta") or 10000.0)
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if rope.get("partial_rotary_factor", config_json.get("partial_rotary_factor", 1.0)) not in (1.0, None):
+    rope = {
+        "rope_theta": None,
+        "partial_rotary_factor": 1.0,
+        **(settings["rope_parameters"] or settings["rope_scaling"] or {}),
+    }
+    theta = float(rope["rope_theta"] or settings["rope_theta"] or 10000.0)
+    kinds = [rope[key] for key in ("rope_type", "type") if key in rope]
+    if any(share not in (1.0, None) for share in (settings["partial_rotary_factor"], rope["partial_rotary_factor"])):
         raise UnsupportedModel("partial rotary embeddings are not supported")
-    if kind == "default":
+    if not kinds or kinds[0] == "default":
         return theta, None
-    if kind != "llama3":
-        raise UnsupportedModel(f"rotary scaling {kind!r} is not supported")
+    if kinds[0] != "llama3":
+        raise UnsupportedModel(f"rotary scaling {kinds[0]!r} is not supported")
     return theta, Llama3Scaling(
         factor=rope["factor"],
         low_freq_factor=rope["low_freq_factor"],

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from tunery.modeling.config import is_supported, parse_config
+from tunery.modeling.config import ModelConfig, is_supported, parse_config
 from tunery.modeling.llama import CausalLM
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -28,7 +28,14 @@ def load_model(folder: Path, *, dtype: torch.dtype, device: str | torch.device =
     if not is_supported(config_json):
         generic = importlib.import_module("tunery.modeling.generic")
         return generic.load_model(folder, dtype=dtype, device=device)
-    return CausalLM(parse_config(config_json), load_weights(folder, dtype=dtype, device=device))
+    config = parse_config(config_json)
+    weights = load_weights(folder, dtype=dtype, device=device)
+    return CausalLM(config, {name: weight for name, weight in weights.items() if not _is_spare(name, config)})
+
+
+def _is_spare(name: str, config: ModelConfig) -> bool:
+    """Tensors that old folders hold although nothing reads them: rotary buffers, and a second copy of tied weights."""
+    return name.endswith("rotary_emb.inv_freq") or (config.tied_embeddings and name == "lm_head.weight")
 
 
 def load_weights(folder: Path, *, dtype: torch.dtype, device: str | torch.device = "cpu") -> dict[str, Tensor]:

@@ -22,6 +22,8 @@ from torch import Tensor
 _PEFT_PREFIX = "base_model.model."
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+ALL_LINEAR = "all-linear"
+"""The target that stands for every linear of the base, as in PEFT."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,13 @@ def new_adapter(
     """An adapter that changes nothing yet, as PEFT starts it: A uniform within 1 / sqrt(in), B zero.
 
     `shapes` is CausalLM.linear_shapes. The draw depends on `seed` and the shapes alone. The bound is Kaiming's
-    sqrt(6 / ((1 + a^2) in)) for a = sqrt(5) (He et al. 2015, arXiv 1502.01852). Raises ValueError when a target
-    names no linear of the base.
+    sqrt(6 / ((1 + a^2) in)) for a = sqrt(5) (He et al. 2015, arXiv 1502.01852). ALL_LINEAR among the targets takes
+    every linear. Raises ValueError when a target names no linear of the base.
     """
     generator = torch.Generator().manual_seed(seed)
-    chosen = {path: shape for path, shape in shapes.items() if path.rsplit(".", 1)[-1] in targets}
-    unknown = set(targets) - {path.rsplit(".", 1)[-1] for path in chosen}
+    everything = ALL_LINEAR in targets
+    chosen = {path: shape for path, shape in shapes.items() if everything or path.rsplit(".", 1)[-1] in targets}
+    unknown = set(targets) - {ALL_LINEAR} - {path.rsplit(".", 1)[-1] for path in chosen}
     if unknown:
         raise ValueError(f"the base model has no linear layer named {', '.join(sorted(unknown))}")
     pairs = {}

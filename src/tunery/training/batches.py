@@ -7,8 +7,7 @@ Shapes: N flat rows of a micro-batch (padding included), P supervised positions 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
@@ -69,7 +68,7 @@ class Batch:
         return sum(len(rows.targets_P) for rows in self.micro_batches)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Batches:
     """Every optimizer step's batch of a run, by its number."""
 
@@ -79,6 +78,8 @@ class Batches:
     """Padded tokens of one micro-batch; a longer example makes a micro-batch of its own."""
     seed: int
     device: str
+    _order: tuple[int, np.ndarray] | None = field(default=None, init=False)
+    """The order of the epoch asked for last; sorting a million draws takes a tenth of a second."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -87,7 +88,9 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """The examples of 1-based `step`; the last step of an epoch takes what is left."""
         epoch, index = divmod(step - 1, self.steps_per_epoch)
-        order = shuffle(len(self.examples), seed=self.seed, epoch=epoch)
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, shuffle(len(self.examples), seed=self.seed, epoch=epoch))
+        order = self._order[1]
         return self.collect(order[index * self.batch_size : (index + 1) * self.batch_size])
 
     def sweep(self) -> Iterator[MicroBatch]:
@@ -127,7 +130,6 @@ def shift(tokens: np.ndarray, weights: np.ndarray) -> Example:
     return Example(inputs=tokens[:end], targets=tokens[1 : end + 1], weights=weights[1 : end + 1], n_tokens=len(tokens))
 
 
-@lru_cache(maxsize=4)
 def shuffle(n_examples: int, *, seed: int, epoch: int) -> np.ndarray:
     """The order of one epoch: indices sorted by Philox draws (Salmon et al. 2011) keyed with (seed, epoch).
 

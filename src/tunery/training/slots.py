@@ -138,7 +138,8 @@ class Slot:
         self.done = True
         self._method.close()
         self._pending = None
-        del self.weights, self._optimizer
+        for name in ("weights", "_optimizer"):
+            vars(self).pop(name, None)
 
     def advance(self) -> list[Body]:
         """Do the pending verb; answers what there is to report.

@@ -70,8 +70,13 @@ class FullWeights:
     """
 
     def __init__(self, base: CausalLM, *, base_folder: Path) -> None:
+        """Raises ValueError when the weights in memory have other names than those in the folder."""
         self._base = base
         self._base_folder = base_folder
+        self._dtypes = stored_dtypes(base_folder)
+        renamed = base.weights.keys() - self._dtypes.keys()
+        if renamed:
+            raise ValueError(f"training every weight of this architecture is not supported: {min(renamed)} is renamed")
         self._masters = {
             name: weight.to(torch.float32, copy=True).requires_grad_() for name, weight in base.weights.items()
         }
@@ -88,8 +93,9 @@ class FullWeights:
         return self._masters
 
     def write(self, folder: Path) -> None:
-        dtypes = stored_dtypes(self._base_folder)
-        tensors = {name: master.detach().to("cpu", dtypes[name]).contiguous() for name, master in self._masters.items()}
+        tensors = {
+            name: master.detach().to("cpu", self._dtypes[name]).contiguous() for name, master in self._masters.items()
+        }
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         for path in self._base_folder.iterdir():
             if path.is_file() and ".safetensors" not in path.name and path.name != "manifest.json":

@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from tunery.modeling.attention import Bucket, CausalAttention
-from tunery.modeling.primitives import swiglu
 from tunery.modeling.loading import load_model
 
 SHAPE = {
@@ -135,30 +134,6 @@ def test_bfloat16_stays_close_to_float32(tmp_path: Path) -> None:
         logits.append(model.logits(hidden))
     assert logits[1].dtype == torch.float32
     assert (logits[0] - logits[1]).norm() / logits[0].norm() < 0.03
-
-
-@pytest.mark.parametrize("length", [1, 15, 25, 33, 50])
-def test_swiglu_bits_do_not_depend_on_neighbours(length: int) -> None:
-    gate = torch.randn(200, generator=torch.Generator().manual_seed(3)) * 4
-    up = torch.ones(200)
-    assert torch.equal(swiglu(gate, up)[:length], swiglu(gate[:length].clone(), up[:length]))
-
-
-def test_swiglu_gradient_equals_the_formula() -> None:
-    gate = (torch.randn(64, generator=torch.Generator().manual_seed(3)) * 4).requires_grad_()
-    up = torch.randn(64, generator=torch.Generator().manual_seed(4)).requires_grad_()
-    ours = torch.autograd.grad(swiglu(gate, up).square().sum(), (gate, up))
-    expected = torch.autograd.grad((torch.nn.functional.silu(gate) * up).square().sum(), (gate, up))
-    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
-
-
-def test_swiglu_of_extreme_inputs_is_finite() -> None:
-    gate = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4], requires_grad=True)
-    out = swiglu(gate, torch.ones(5))
-    out.sum().backward()
-    assert torch.equal(out.detach(), torch.tensor([0.0, 0.0, 0.0, 100.0, 1e4]))
-    assert gate.grad is not None
-    assert torch.isfinite(gate.grad).all()
 
 
 def test_load_refuses_a_weight_of_another_shape(tmp_path: Path) -> None:
