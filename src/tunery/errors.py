@@ -9,7 +9,11 @@
     │   ├── Forbidden                403
     │   ├── NotFound                 404
     │   │   └── FileNotFound         404 on /files, with the extra `detail` member
-    │   └── Overloaded               429 or 503, with Retry-After
+    │   ├── Overloaded               429, with Retry-After
+    │   ├── ServerError              500
+    │   ├── EngineUnavailable        503
+    │   ├── DatabaseUnavailable      503, with Retry-After
+    │   └── ServerStopping           503, with Retry-After
     ├── JobError                     ends a job as `failed`; becomes the job's `error`
     └── StartError                   the server cannot start; one line for the terminal
 
@@ -88,6 +92,26 @@ class ServerError(ApiError):
 class EngineUnavailable(ApiError):
     status = 503
     type = "server_error"
+
+
+class DatabaseUnavailable(ApiError):
+    """The database is locked, full or restarting: nothing was changed, and the same call may work in a moment."""
+
+    status = 503
+    type = "server_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_seconds=1)
+
+
+class ServerStopping(ApiError):
+    """What waits for something gives up when the server is asked to end."""
+
+    status = 503
+    type = "server_error"
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down.", retry_after_seconds=5)
 
 
 class _WithDetail(ApiError):

@@ -8,9 +8,9 @@ import structlog
 
 def configure(*, level: str, process: str, json: bool) -> None:
     """Send structured logs to stderr: JSON lines, or aligned text where a person reads along."""
-    renderer = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    # Plain tracebacks: the decorated ones show local variables, and with them what users sent.
+    text = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.processors.JSONRenderer() if json else text
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

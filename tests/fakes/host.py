@@ -30,6 +30,9 @@ from tunery.training.reports import (
 from tunery.types.sampling import FromEngine, Sampled, SampleRequest, Token
 
 STEP_SECONDS = 0.02
+SLOW_STEP_SECONDS = 0.2
+SLOW_TOKEN_SECONDS = 0.05
+SLOW_SEED = 1_000_005
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Behaviour:
     SEGFAULT_AT_STEP_2 = 1_000_001
     DIVERGE_AT_STEP_2 = 1_000_002
     FREEZE_AT_STEP_2 = 1_000_003
-    SLOW = 1_000_004
+    FREEZE_ONCE_AT_STEP_2 = 1_000_004
+    SLOW = 1_000_005
+    """A step takes 0.2 s."""
 
 
 class SleepingSlot:
@@ -50,7 +55,7 @@ class SleepingSlot:
         self._spec = start.spec
         self._output = Path(start.output_path)
         self._step = int(read_manifest(Path(start.resume_path)).facts["step"]) if start.resume_path else 0
-        self._began = self._step
+        self._began = self._saved = self._step
         self._told = False
         self._pausing = False
         self._paused = False
@@ -60,7 +65,7 @@ class SleepingSlot:
             self._told = True
             return [Started(self._spec.total_steps, self._step)]
         if self._pausing:
-            saved = [] if self._step == self._began else [self._snapshot()]
+            saved = [] if self._step == self._saved else [self._snapshot()]
             return [*saved, Paused(self._step)]
         return self._train()
 
@@ -71,7 +76,7 @@ class SleepingSlot:
         return
 
     def _train(self) -> Sequence[Body]:
-        time.sleep(STEP_SECONDS * (20 if self._spec.seed == Behaviour.SLOW else 1))
+        time.sleep(SLOW_STEP_SECONDS if self._spec.seed == Behaviour.SLOW else STEP_SECONDS)
         self._step += 1
         if self._step == 2:
             self._misbehave()
@@ -88,7 +93,10 @@ class SleepingSlot:
     def _misbehave(self) -> None:
         if self._spec.seed == Behaviour.SEGFAULT_AT_STEP_2:
             os.kill(os.getpid(), signal.SIGSEGV)
-        if self._spec.seed == Behaviour.FREEZE_AT_STEP_2:
+        first_time = self._began == 0
+        if self._spec.seed == Behaviour.FREEZE_AT_STEP_2 or (
+            self._spec.seed == Behaviour.FREEZE_ONCE_AT_STEP_2 and first_time
+        ):
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def _metrics(self) -> StepMetrics:
@@ -107,6 +115,7 @@ class SleepingSlot:
         )
 
     def _snapshot(self) -> SnapshotSaved:
+        self._saved = self._step
         return SnapshotSaved(self._step, self._publish("snapshot"))
 
     def _publish(self, kind: str) -> Artefact:
@@ -120,10 +129,11 @@ class SleepingSlot:
 
 
 class EchoEngine:
-    """Answers with the prompt's own tokens."""
+    """Answers with the prompt's own tokens: at once, or one at a time for SLOW_SEED."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, SampleRequest] = {}
+        self._said: dict[int, int] = {}
 
     @property
     def idle(self) -> bool:
@@ -131,16 +141,31 @@ class EchoEngine:
 
     def submit(self, request: SampleRequest) -> None:
         self._waiting[request.id] = request
+        self._said[request.id] = 0
 
     def cancel(self, request_id: int) -> None:
         self._waiting.pop(request_id, None)
 
     def step(self) -> Sequence[FromEngine]:
-        done = list(self._waiting.values())
-        self._waiting.clear()
-        return [
-            Sampled(each.id, [Token(token, -0.5) for token in each.prompt[: each.max_tokens]], "stop") for each in done
-        ]
+        answers = [self._continue(request) for request in self._waiting.values()]
+        for answer in answers:
+            if answer.finish_reason is not None:
+                del self._waiting[answer.id]
+        return answers
+
+    def _continue(self, request: SampleRequest) -> Sampled:
+        slow = request.seed == SLOW_SEED
+        if slow:
+            time.sleep(SLOW_TOKEN_SECONDS)
+        said = self._said[request.id]
+        end = said + 1 if slow else len(request.prompt)
+        tokens = request.prompt[said : min(end, request.max_tokens)]
+        self._said[request.id] = said + len(tokens)
+        over = self._said[request.id] == len(request.prompt)
+        cut = self._said[request.id] == request.max_tokens
+        reason = "stop" if over else "length" if cut else None
+        top = [(token, -0.5 - rank) for rank, token in enumerate(request.prompt[: request.top_logprobs])]
+        return Sampled(request.id, [Token(token, -0.5, top) for token in tokens], reason)
 
 
 def load(arguments: Arguments) -> Parts:

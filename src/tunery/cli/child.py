@@ -23,23 +23,41 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
+def unwound_by_signals() -> Iterator[None]:
+    """The first signal to end this process unwinds the block; later ones must not break off the cleaning up."""
+    left = False
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        nonlocal left
+        if not left:
+            left = True
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    numbers = [signal.SIGINT, signal.SIGTERM] + ([] if os.name == "nt" else [signal.SIGHUP])
+    previous = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def server(data_dir: Path, *, log_path: Path) -> Iterator[str]:
     """The URL of a server on `data_dir`: the one that runs there already, else a child that ends with the block.
 
-    Raises StartError with the log's last words when it does not start. A signal to end this process ends the child
-    first.
+    Raises StartError with the log's last words when it does not start. Use it inside `unwound_by_signals`.
     """
     run_dir = settings.load({"data_dir": data_dir})[0].run_dir
-    with _leaving_once():
-        found = running_url(run_dir)
-        if found is not None:
-            yield found
-            return
-        child, log_start = _spawn(data_dir, log_path)
-        try:
-            yield _wait_until_ready(child, run_dir=run_dir, log_path=log_path, log_start=log_start)
-        finally:
-            _stop(child)
+    found = running_url(run_dir)
+    if found is not None:
+        yield found
+        return
+    child, log_start = _spawn(data_dir, log_path)
+    try:
+        yield _wait_until_ready(child, run_dir=run_dir, log_path=log_path, log_start=log_start)
+    finally:
+        _stop(child)
 
 
 def _spawn(data_dir: Path, log_path: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -86,23 +104,3 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
             continue
         except subprocess.TimeoutExpired:
             child.kill()
-
-
-@contextmanager
-def _leaving_once() -> Iterator[None]:
-    """The first signal to end this process unwinds it; later ones must not break off the cleaning up."""
-    left = False
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        nonlocal left
-        if not left:
-            left = True
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-    numbers = [signal.SIGINT, signal.SIGTERM] + ([] if os.name == "nt" else [signal.SIGHUP])
-    previous = {number: signal.signal(number, leave) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tunery import settings
-from tunery.cli.child import server
+from tunery.cli.child import server, unwound_by_signals
 from tunery.cli.formats import duration, printable, size
 from tunery.cli.invocation import going_on, program_name
 from tunery.cli.options import AsJson
@@ -48,6 +48,17 @@ class Question:
         return self.messages[-1]["content"]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo brought about."""
+
+    question: Question
+    job: Job
+    model: str
+    before: str
+    after: str
+
+
 def demo(
     data_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is kept.")] = Path("tunery-demo"),
     as_json: AsJson = False,
@@ -55,44 +66,52 @@ def demo(
     """Tune the starter model on a packaged sample: a real server, a job, and the answers before and after."""
     stage = Stage(Console(stderr=as_json, highlight=False, markup=False))
     base = settings.load({"data_dir": data_dir})[0].default_model
-    question = read_question(VALIDATION_FILE)
     data_dir.mkdir(parents=True, exist_ok=True)
     log_path = data_dir / "server.log"
     try:
-        stage.begin(f"Tunery demo; everything stays in {data_dir}")
-        stage.step("A server")
-        started = time.monotonic()
-        with server(data_dir, log_path=log_path) as url, Client(f"{url}/v1", api_key=settings.api_key()) as client:
-            stage.say(f"{url}/v1 after {time.monotonic() - started:.1f} s, log in {log_path}")
-            before = stage.ask(client, base, question, title=f"What {base} answers")
-            job = stage.train(client, base)
-            tuned = job["fine_tuned_model"]
-            if tuned is None:
-                conclude(job, as_json=False)
-            assert tuned is not None, "a job that succeeded has a model"
-            after = stage.ask(client, tuned, question, title="What the tuned model answers")
-            stage.say(f"The sample's own answer: {question.expected}", style="dim")
-            stage.step("The job")
-            stage.show_job(job)
+        with unwound_by_signals():
+            outcome = play(stage, base, data_dir=data_dir, log_path=log_path)
     except KeyboardInterrupt:
         err.say(f"Stopped. What there is so far stays in {data_dir}.")
         raise
     except ClientError:
         err.say(f"The server's log, {log_path}, may say more.")
         raise
-    commands = going_on(data_dir, model=tuned, prompt=question.prompt, system=question.system)
+    question = outcome.question
+    commands = going_on(data_dir, model=outcome.model, prompt=question.prompt, system=question.system)
     stage.end(commands, base=base, data_dir=data_dir)
     if as_json:
         print_json(
             {
                 "data_dir": str(data_dir.absolute()),
                 "prompt": question.prompt,
-                "answer_before": before,
-                "answer_after": after,
-                "job": job,
+                "answer_before": outcome.before,
+                "answer_after": outcome.after,
+                "job": outcome.job,
                 "commands": commands,
             }
         )
+
+
+def play(stage: "Stage", base: str, *, data_dir: Path, log_path: Path) -> Outcome:
+    """The demo from the server's start to its end. Raises Exit when the job does not succeed."""
+    question = read_question(VALIDATION_FILE)
+    stage.begin(f"Tunery demo; everything stays in {data_dir}")
+    stage.step("A server")
+    started = time.monotonic()
+    with server(data_dir, log_path=log_path) as url, Client(f"{url}/v1", api_key=settings.api_key()) as client:
+        stage.say(f"{url}/v1 after {time.monotonic() - started:.1f} s, log in {log_path}")
+        before = stage.ask(client, base, question, title=f"What {base} answers")
+        job = stage.train(client, base)
+        model = job["fine_tuned_model"]
+        if model is None:
+            conclude(job, as_json=False)
+        assert model is not None, "a job that succeeded has a model"
+        after = stage.ask(client, model, question, title="What the tuned model answers")
+        stage.say(f"The sample's own answer: {question.expected}", style="dim")
+        stage.step("The job")
+        stage.show_job(job)
+    return Outcome(question=question, job=job, model=model, before=before, after=after)
 
 
 class Stage:

@@ -18,12 +18,6 @@ class File(TypedDict):
     status: str
 
 
-class JobError(TypedDict):
-    code: str
-    message: str
-    param: str | None
-
-
 class Job(TypedDict):
     id: str
     object: Literal["fine_tuning.job"]
@@ -39,7 +33,8 @@ class Job(TypedDict):
     result_files: list[str]
     hyperparameters: dict[str, int | float | str]
     trained_tokens: int | None
-    error: JobError | None
+    error: dict[str, str | None] | None
+    """code, message and param; null unless the job failed."""
     seed: int
     user_provided_suffix: str | None
     metadata: dict[str, str] | None

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tunery import frames
@@ -26,10 +27,13 @@ class RunnerChannel:
         self._sending = threading.Lock()
         self._heard_at = time.monotonic()
         self._gone = threading.Event()
+        self._ending = threading.Lock()
+        self._pause_seconds = lease_seconds / HEARTBEATS_PER_LEASE
 
     def open(self) -> None:
         threading.Thread(target=self._receive, name="runner-receive", daemon=True).start()
         threading.Thread(target=self._beat, name="runner-heartbeat", daemon=True).start()
+        threading.Thread(target=self._watch, name="runner-watch", daemon=True).start()
 
     def send(self, message: FromHost) -> None:
         """Blocks while the runner reads slowly; quietly does nothing once it is gone."""
@@ -49,17 +53,25 @@ class RunnerChannel:
         self._end()
 
     def _beat(self) -> None:
-        pause = self._lease_seconds / HEARTBEATS_PER_LEASE
         n = 0
-        while not self._gone.wait(pause):
+        while not self._gone.wait(self._pause_seconds):
             n += 1
             self.send(Heartbeat(n))
+
+    def _watch(self) -> None:
+        """Apart from the heartbeats, which block together with everything else when a frozen runner reads nothing."""
+        while not self._gone.wait(self._pause_seconds):
             # Our own stopping (a sleeping laptop, SIGSTOP) makes the runner look silent: its queued messages
             # are read first, so give the receiver one pause before judging.
-            if time.monotonic() - self._heard_at > self._lease_seconds + pause:
+            if time.monotonic() - self._heard_at > self._lease_seconds + self._pause_seconds:
                 self._end()
 
     def _end(self) -> None:
-        if not self._gone.is_set():
+        with self._ending:
+            if self._gone.is_set():
+                return
             self._gone.set()
-            self._deliver(RunnerGone())
+        # Wakes whoever is blocked in a send.
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._deliver(RunnerGone())

@@ -3,8 +3,10 @@
 import itertools
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +14,9 @@ import msgspec
 
 from tunery import frames
 from tunery.types.sampling import Cancel, FromEngine, SampleRequest, ToEngine
+
+# A reader that takes nothing for so long must not hold up everyone else's answers (a timeval: seconds, microseconds).
+SEND_TIMEOUT = struct.pack("ll", 5, 0)
 
 
 class EngineMessage(NamedTuple):
@@ -52,6 +57,9 @@ class EngineServer:
         try:
             connection.sendall(frames.encode(msgspec.structs.replace(message, id=their_id)))
         except OSError:
+            # Half a message may be out: nothing that follows could be read.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
             self._drop(connection)
 
     def _accept(self) -> None:
@@ -64,26 +72,27 @@ class EngineServer:
 
     def _read(self, connection: socket.socket) -> None:
         decoder: frames.Decoder[ToEngine] = frames.Decoder(ToEngine)
-        ours: dict[int, int] = {}
-        try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_TIMEOUT)
+        with suppress(msgspec.MsgspecError, ValueError, OSError):
             while (messages := frames.receive(connection, decoder)) is not None:
                 for message in messages:
-                    self._pass_on(connection, message, ours)
-        except (msgspec.MsgspecError, ValueError, OSError):
-            connection.close()
+                    self._pass_on(connection, message)
         self._drop(connection)
+        connection.close()
 
-    def _pass_on(self, connection: socket.socket, message: SampleRequest | Cancel, ours: dict[int, int]) -> None:
-        if isinstance(message, Cancel):
-            known = ours.pop(message.id, None)
-            if known is not None:
-                self._deliver(EngineMessage(Cancel(known)))
+    def _pass_on(self, connection: socket.socket, message: SampleRequest | Cancel) -> None:
+        if isinstance(message, SampleRequest):
+            unique = next(self._ids)
+            with self._lock:
+                self._origins[unique] = (connection, message.id)
+            self._deliver(EngineMessage(msgspec.structs.replace(message, id=unique)))
             return
-        unique = next(self._ids)
-        ours[message.id] = unique
         with self._lock:
-            self._origins[unique] = (connection, message.id)
-        self._deliver(EngineMessage(msgspec.structs.replace(message, id=unique)))
+            asked = [unique for unique, origin in self._origins.items() if origin == (connection, message.id)]
+            for unique in asked:
+                del self._origins[unique]
+        for unique in asked:
+            self._deliver(EngineMessage(Cancel(unique)))
 
     def _drop(self, connection: socket.socket) -> None:
         """Whatever a closed connection still waited for is cancelled."""

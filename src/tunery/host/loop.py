@@ -1,6 +1,7 @@
 """The only loop: interleaves every training slot and the engine, one bounded piece of work at a time."""
 
 import queue
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from tunery.training.reports import Ack, Body, Drain, Failed, Finished, FromHost
 from tunery.types.sampling import FromEngine, Sampled, SampleRequest
 
 IDLE_SECONDS = 1.0
-ACKNOWLEDGE_SECONDS_MAX = 30.0
+ANSWER_SECONDS_MAX = 10.0
 log = logger("host")
 
 Run = tuple[str, int]
@@ -79,6 +80,7 @@ class Loop:
         self._leaving: dict[Run, Placed] = {}
         self._draining = False
         self._orphaned = False
+        self._answer_until = 0.0
 
     def run(self) -> None:
         while not self._is_over():
@@ -90,10 +92,11 @@ class Loop:
             self._serve()
 
     def _is_over(self) -> bool:
-        """Drained hosts leave when every report is acknowledged; orphans have nobody to wait for."""
-        if self._placed or not (self._draining or self._orphaned):
+        """Drained hosts leave when all is acknowledged and, for a while, answered; orphans have nobody to wait for."""
+        if self._placed or not self._draining:
             return False
-        return self._orphaned or not self._leaving
+        is_answering = self._engine is not None and not self._engine.idle and time.monotonic() < self._answer_until
+        return self._orphaned or not (self._leaving or is_answering)
 
     def _receive(self, *, wait: bool) -> None:
         try:
@@ -114,6 +117,7 @@ class Loop:
         elif isinstance(message, Ack):
             self._acknowledged((message.job_id, message.epoch))
         elif isinstance(message, Drain | RunnerGone):
+            self._answer_until = time.monotonic() + ANSWER_SECONDS_MAX
             self._draining = True
             self._orphaned |= isinstance(message, RunnerGone)
             for placed in self._placed.values():

@@ -1,15 +1,14 @@
-"""Adapters in memory: loaded on first use, checked, kept while there is room, and mixed in one batch of rows.
+"""Adapters in memory: loaded on first use, checked, kept while there is room.
 
-Shapes: N rows, I in and O out features of a linear, R rank, C ranks of all linears that read the same input.
+Shapes: I in and O out features of a linear, R rank, C ranks of all linears that read the same input.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -33,7 +32,7 @@ class Factor:
     columns: slice
     """This linear's share of `inner_IC`."""
     outer_RO: Tensor
-    """B, transposed."""
+    """B, transposed and scaled by alpha / rank."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +42,11 @@ class ResidentAdapter:
     sha256: str
     adapter: Adapter
     factors: Mapping[str, Factor]
+    """By module path, in the base's order."""
+
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * self.adapter.parameter_count()
 
 
 class AdapterCache:
@@ -93,71 +97,30 @@ def _load(ref: AdapterRef, shapes: Mapping[str, tuple[int, int]], device: torch.
 
 
 def lay_out(adapter: Adapter, *, sha256: str) -> ResidentAdapter:
-    """The adapter with A of all linears that read one input side by side, contiguous for rows times matrix."""
+    """The adapter with A of all linears that read one input side by side, contiguous for rows times matrix.
+
+    The scaling goes into B once and for all, so what decodes and what computes prompts use the same numbers.
+    """
     sites: dict[str, list[str]] = {}
     for path in adapter.pairs:
-        parent, _, name = path.rpartition(".")
-        sites.setdefault(f"{parent}.{_SITES[name]}" if name in _SITES else path, []).append(path)
+        sites.setdefault(name_site(path), []).append(path)
     factors: dict[str, Factor] = {}
     for paths in sites.values():
         inner_IC = torch.cat([adapter.pairs[path].a.T for path in paths], dim=1)
         start = 0
         for path in paths:
             end = start + adapter.pairs[path].a.shape[0]
-            factors[path] = Factor(inner_IC, slice(start, end), adapter.pairs[path].b.T.contiguous())
+            outer_RO = (adapter.pairs[path].b.T * adapter.scaling).contiguous()
+            factors[path] = Factor(inner_IC, slice(start, end), outer_RO)
             start = end
     pairs = {
         path: LoraPair(factor.inner_IC[:, factor.columns].T, factor.outer_RO.T) for path, factor in factors.items()
     }
-    laid_out = Adapter(pairs=pairs, rank=adapter.rank, alpha=adapter.alpha)
+    laid_out = Adapter(pairs=pairs, rank=adapter.rank, alpha=float(adapter.rank))
     return ResidentAdapter(sha256=sha256, adapter=laid_out, factors=factors)
 
 
-class _Share:
-    """One adapter's part in a batch: which rows are not its own, and A x of the input it saw last."""
-
-    def __init__(self, resident: ResidentAdapter, foreign_N1: Tensor) -> None:
-        self.factors = resident.factors
-        self.scaling = resident.adapter.scaling
-        self._foreign_N1 = foreign_N1
-        self._seen: tuple[Tensor, Tensor] | None = None
-        self._inner_NC = foreign_N1
-
-    def reduce(self, x_NI: Tensor, factor: Factor) -> Tensor:
-        """A x on the adapter's own rows, zero on all others, N R. Linears in a row that read one input share it."""
-        if self._seen is None or self._seen[0] is not x_NI or self._seen[1] is not factor.inner_IC:
-            self._seen = (x_NI, factor.inner_IC)
-            self._inner_NC = torch.mm(x_NI.float(), factor.inner_IC).masked_fill_(self._foreign_N1, 0.0)
-        return self._inner_NC[:, factor.columns]
-
-
-class RowAdapters:
-    """The `lora` of a decoding batch: each row has its own adapter, or none.
-
-    Every adapter is multiplied with all rows of the batch, so that its products always have the same shape, and is
-    kept from foreign rows by a fill instead of a product: zero times an overflow would not be zero.
-    """
-
-    def __init__(self, by_row: Sequence[ResidentAdapter | None], *, device: torch.device) -> None:
-        residents = {resident.sha256: resident for resident in by_row if resident is not None}
-        self._shares = [
-            _Share(
-                resident,
-                torch.tensor([[row is not resident] for row in by_row], device=device),
-            )
-            for _, resident in sorted(residents.items())
-        ]
-
-    def linear(self, path: str, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
-        """Base plus each row's adapter at module `path`, N O."""
-        out_NO = F.linear(x_NI, weight_OI, bias_O)
-        for share in self._shares:
-            if path not in share.factors:
-                continue
-            factor = share.factors[path]
-            inner_NR = share.reduce(x_NI, factor)
-            if out_NO.dtype == inner_NR.dtype:
-                out_NO.addmm_(inner_NR, factor.outer_RO, alpha=share.scaling)
-            else:
-                out_NO.add_(inner_NR @ factor.outer_RO, alpha=share.scaling)
-        return out_NO
+def name_site(path: str) -> str:
+    """What a linear reads: q, k and v of a layer share their input, and so do gate and up."""
+    parent, _, name = path.rpartition(".")
+    return f"{parent}.{_SITES[name]}" if name in _SITES else path

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunery.inference.adapters import AdapterCache, ResidentAdapter, RowAdapters, UnusableAdapter
+from tunery.inference.adapters import AdapterCache, ResidentAdapter, UnusableAdapter
 from tunery.inference.attention import ChunkAttention, DecodeAttention, Running
+from tunery.inference.bundles import Bundle, RowAdapters, make_bundles, probe_bundles
 from tunery.inference.kv_cache import CHUNK_TOKENS, Extent, KVCache, round_up
 from tunery.inference.sampling import Sampler, sample
 from tunery.modeling.llama import CausalLM
@@ -50,13 +51,28 @@ class _Sequence:
 
 @dataclass(eq=False)
 class _Batch:
-    """Sixteen rows that decode together; `adapters` is laid out again when a row changes hands."""
+    """Sixteen rows that decode together."""
 
     rows: list[_Sequence | None] = field(default_factory=lambda: [None] * BATCH_ROWS)
+    bundles: list[Bundle] = field(default_factory=list)
+    """The rows' adapters, made anew when the set changes."""
+    bundled: frozenset[str] = frozenset()
+    """Digests of the adapters in `bundles`."""
     adapters: RowAdapters | None = None
+    """None after a row has changed hands."""
 
     def decoding(self) -> list[_Sequence]:
         return [one for one in self.rows if one is not None and one.last_token is not None]
+
+    def lay_out(self, device: torch.device, *, together: bool) -> RowAdapters:
+        """Each row's adapter for the next forward passes."""
+        if self.adapters is None:
+            by_row = [one.adapter if one is not None else None for one in self.rows]
+            digests = frozenset(one.sha256 for one in by_row if one is not None)
+            if digests != self.bundled:
+                self.bundles, self.bundled = make_bundles(by_row, together=together), digests
+            self.adapters = RowAdapters(by_row, self.bundles, device=device)
+        return self.adapters
 
 
 class Engine:
@@ -81,6 +97,7 @@ class Engine:
         self._cache = KVCache(model.config, tokens_max=cache_tokens_max, dtype=cache_dtype, device=model.device)
         self._adapters = AdapterCache(model.linear_shapes, adapters_max=adapters_max, device=model.device)
         self._context_tokens = min(model.config.positions_max, self._cache.tokens_max)
+        self._bundles_exact = probe_bundles(model.linear_shapes, rows=BATCH_ROWS, device=model.device)
         self._waiting_max = waiting_max
         self._batches = [_Batch() for _ in range(round_up(slots, BATCH_ROWS) // BATCH_ROWS)]
         self._waiting: deque[SampleRequest] = deque()
@@ -250,9 +267,6 @@ class Engine:
         sequences = batch.decoding()
         if not sequences:
             return []
-        if batch.adapters is None:
-            by_row = [one.adapter if one is not None else None for one in batch.rows]
-            batch.adapters = RowAdapters(by_row, device=self._model.device)
         tokens, positions = [0] * BATCH_ROWS, [0] * BATCH_ROWS
         for one in sequences:
             assert one.last_token is not None
@@ -262,7 +276,7 @@ class Engine:
             torch.tensor(tokens, device=self._model.device),
             positions=torch.tensor(positions, device=self._model.device),
             attend=DecodeAttention(self._cache, running, rows=BATCH_ROWS),
-            lora=batch.adapters,
+            lora=batch.lay_out(self._model.device, together=self._bundles_exact),
         )
         logits_NV = self._model.logits(hidden_ND)
         for one in sequences:

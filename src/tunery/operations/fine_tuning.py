@@ -67,6 +67,7 @@ async def create(
             suffix=request.suffix,
             seed=secrets.randbelow(SEED_MAX) if request.seed is None else request.seed,
             method=request.method_type,
+            method_settings={"tunery": request.tunery.model_dump(exclude_none=True)} if request.tunery else None,
             **_requested(request),
         )
         if parent_id is not None:

@@ -13,6 +13,7 @@ from tunery import frames
 from tunery.observability import logger
 from tunery.training.reports import FromHost, Ready, Report, Stopped, ToHost
 
+EXIT_SECONDS_MAX = 5.0
 log = logger("runner")
 
 # glibc gives activations back to the kernel after every step and faults them in again; a host keeps them instead.
@@ -113,6 +114,21 @@ class HostProcess:
         on_stopped: Callable[[Stopped], None],
         on_end: Callable[[int], None],
     ) -> None:
+        try:
+            await self._pass_on(on_report, on_stopped)
+        except (msgspec.MsgspecError, ValueError):
+            log.exception("a host said what makes no sense and is killed", pid=self.process.pid)
+            self.kill()
+        self._writer.close()
+        # A host that ends in order closes its stream a moment before it is gone.
+        if not await self.wait(EXIT_SECONDS_MAX):
+            self.kill()
+        status = await self.process.wait()
+        if not self.ready.done():
+            self.ready.cancel()
+        on_end(status)
+
+    async def _pass_on(self, on_report: Callable[[Report], None], on_stopped: Callable[[Stopped], None]) -> None:
         decoder: msgspec.msgpack.Decoder[FromHost] = msgspec.msgpack.Decoder(FromHost)
         while (message := await frames.read(self._reader, decoder)) is not None:
             self.heard_at = asyncio.get_running_loop().time()
@@ -122,9 +138,3 @@ class HostProcess:
                 on_report(message)
             elif isinstance(message, Stopped):
                 on_stopped(message)
-        self._writer.close()
-        self.kill()
-        status = await self.process.wait()
-        if not self.ready.done():
-            self.ready.cancel()
-        on_end(status)

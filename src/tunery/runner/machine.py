@@ -6,6 +6,8 @@ from pathlib import Path
 import psutil
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_HAS_PROC = Path("/proc/self/stat").exists()
+_START_TICKS_FIELD = 19
 
 
 def boot_id() -> str:
@@ -14,12 +16,23 @@ def boot_id() -> str:
 
 
 def process_started_at(pid: int) -> float | None:
-    """When the process began, or None when there is none; tells a process from a later one with its number."""
+    """When the process began, or None when there is none; tells a process from a later one with its number.
+
+    On Linux in ticks since boot, which a clock that is set does not change; elsewhere in Unix seconds.
+    """
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return _start_ticks(pid) if _HAS_PROC else process.create_time()
+    except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return None
+
+
+def _start_ticks(pid: int) -> float:
+    # The second field, the command's name in brackets, may hold blanks: fields are counted behind it.
+    behind_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    return float(behind_name.split()[_START_TICKS_FIELD])
 
 
 def may_have_gpu() -> bool:

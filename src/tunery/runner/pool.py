@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from tunery.training.reports import Drain, Heartbeat, Report, Start, Stop, Stopp
 SOCKET_PATH_MAX = 100
 STOP_GRACE_SECONDS = 10.0
 IDLE_SECONDS_MAX = 120.0
+LOAD_SECONDS_MAX = 600.0
+DRAIN_POLL_SECONDS = 0.05
 log = logger("runner")
 
 Run = tuple[str, int]
@@ -55,6 +58,9 @@ class HostPool:
         self.device = device
         self.train: dict[tuple[str, str], TrainHost] = {}
         self.serve: dict[str, HostProcess] = {}
+        self._running: set[HostProcess] = set()
+        """Every host that has not ended, also those that are loading or on their way out."""
+        self.closing = False
         self._module = module
         self._run_dir = run_dir
         self._fixed: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
@@ -99,7 +105,7 @@ class HostPool:
         host.pausing.discard(run)
         host.idle_since = asyncio.get_running_loop().time()
         if host.key[1]:
-            host.process.send(Drain())
+            self._retire(host)
 
     async def start_serving(self, base: Any) -> HostProcess:
         """A serving host for the base, resident. Raises TuneryError when it cannot come up."""
@@ -111,12 +117,7 @@ class HostPool:
             socket_path=str(self._socket_path(base["id"])),
             **self._fixed,
         )
-        process = await HostProcess.spawn(plan, module=self._module)
-        process.listen(
-            on_report=self._on_report,
-            on_stopped=self._stopped,
-            on_end=lambda status: self._serve_ended(base["id"], process, status),
-        )
+        process = await self._spawn(plan, on_end=partial(self._serve_ended, base["id"]))
         try:
             await process.ready
         except asyncio.CancelledError:
@@ -127,29 +128,38 @@ class HostPool:
     def watch(self, *, keep: frozenset[str]) -> None:
         """Send heartbeats, kill hosts that are frozen or deaf, let go of bases that nobody trains."""
         now = asyncio.get_running_loop().time()
-        processes = [host.process for host in self.train.values()] + list(self.serve.values())
-        for process in processes:
+        for process in self._running:
             process.send(Heartbeat(0))
-            if process.ready.done() and now - process.heard_at > self._lease_seconds:
-                log.error("host is silent and will be killed", pid=process.process.pid)
+            patience_seconds = self._lease_seconds if process.ready.done() else LOAD_SECONDS_MAX
+            if now - process.heard_at > patience_seconds:
+                log.error("a host is silent and is killed", pid=process.process.pid)
                 process.kill()
         for host in list(self.train.values()):
             if any(now > until for until in host.stopping.values()):
-                log.error("host did not stop a cancelled run and will be killed", pid=host.process.process.pid)
+                log.error("a host did not stop a cancelled run and is killed", pid=host.process.process.pid)
                 host.process.kill()
             idle = not host.runs and host.process.ready.done() and now - host.idle_since > IDLE_SECONDS_MAX
             if idle and host.key[0] not in keep:
-                host.process.send(Drain())
+                self._retire(host)
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Ask every host to snapshot and exit; kill those that take too long."""
-        processes = [host.process for host in self.train.values()] + list(self.serve.values())
-        for process in processes:
-            process.send(Drain())
+        """Have every host snapshot and exit, and start no other; kill those that take too long."""
+        self.closing = True
         deadline = time.monotonic() + timeout_seconds
-        for process in processes:
-            if not await process.wait(max(0.1, deadline - time.monotonic())):
-                process.kill()
+        told: set[HostProcess] = set()
+        while self._running:
+            for process in self._running - told:
+                process.send(Drain())
+            told |= self._running
+            if time.monotonic() > deadline:
+                for process in self._running:
+                    process.kill()
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    def _retire(self, host: TrainHost) -> None:
+        """Let an idle host go. It takes no other run, since it would not answer to it any more."""
+        del self.train[host.key]
+        host.process.send(Drain())
 
     async def _train_host(self, base: Any, alone_for: str) -> TrainHost:
         key = (base["id"], alone_for)
@@ -167,22 +177,30 @@ class HostPool:
             socket_path=None,
             **self._fixed,
         )
+        process = await self._spawn(plan, on_end=partial(self._train_ended, key))
+        return TrainHost(key, process, idle_since=asyncio.get_running_loop().time())
+
+    async def _spawn(self, plan: HostPlan, *, on_end: Callable[[HostProcess, int], None]) -> HostProcess:
+        if self.closing:
+            raise TuneryError("the server is shutting down")
         process = await HostProcess.spawn(plan, module=self._module)
-        host = TrainHost(key, process, idle_since=asyncio.get_running_loop().time())
-        process.listen(
-            on_report=self._on_report,
-            on_stopped=self._stopped,
-            on_end=lambda status: self._train_ended(host, status),
-        )
-        return host
+        self._running.add(process)
+
+        def ended(status: int) -> None:
+            self._running.discard(process)
+            on_end(process, status)
+
+        process.listen(on_report=self._on_report, on_stopped=self._stopped, on_end=ended)
+        return process
 
     def _stopped(self, message: Stopped) -> None:
         self.left((message.job_id, message.epoch))
 
-    def _train_ended(self, host: TrainHost, status: int) -> None:
-        if self.train.get(host.key) is host:
-            del self.train[host.key]
-        self._on_train_end(host, status)
+    def _train_ended(self, key: tuple[str, str], process: HostProcess, status: int) -> None:
+        host = self.train.get(key)
+        if host is not None and host.process is process:
+            del self.train[key]
+            self._on_train_end(host, status)
 
     def _serve_ended(self, base_id: str, process: HostProcess, status: int) -> None:
         if self.serve.get(base_id) is process:

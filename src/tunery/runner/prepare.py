@@ -1,5 +1,6 @@
 """Validate the files, turn every `auto` into a number, write the TrainSpec: all that a run needs is fixed here."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,14 @@ from tunery.data.tokenization import TokenisingFailed, token_file_key, tokenize_
 from tunery.data.tokens import TokenFile, TokenFileSummary
 from tunery.data.validation import validate
 from tunery.errors import JobError
+from tunery.lifecycle import Status
 from tunery.planning import auto
 from tunery.serving.renderers import load_renderer
+from tunery.store import events, files, jobs, models
+from tunery.store.database import Connection, Row
+from tunery.store.events import Event
 from tunery.training.spec import Dtype, LoraSpec, OptimizerSpec, TrainSpec
+from tunery.types.fine_tuning import Extras
 
 EXAMPLES_MIN = 10
 MICRO_BATCH_TOKENS_MAX = 2048
@@ -57,21 +63,46 @@ class Prepared:
         }
 
 
+def read_request(connection: Connection, row: Row) -> Request:
+    """What preparing the job needs. Raises JobError when the model that it starts from is gone."""
+    parent_id = jobs.parent(connection, row["id"])
+    parent = models.get(connection, project_id=row["project_id"], model_id=parent_id) if parent_id else None
+    if parent_id is not None and parent is None:
+        raise JobError(f"The model {parent_id} was deleted", code="model_not_available", param="model")
+    valid_id = row["validation_file"]
+    return Request(
+        job=row,
+        base=models.base(connection, row["base_id"]),
+        training_file=files.get_deleted_too(connection, row["training_file"]),
+        validation_file=files.get_deleted_too(connection, valid_id) if valid_id else None,
+        parent=parent,
+    )
+
+
+def enqueue(connection: Connection, row: Row, prepared: Prepared) -> None:
+    """Record what was resolved and let the job wait for a device, unless its epoch has passed."""
+    moved = jobs.move(connection, row["id"], Status.QUEUED, epoch=row["epoch"], **prepared.columns(), **jobs.FREE)
+    if moved is not None:
+        told = [Event(warning, level="warn") for warning in prepared.warnings]
+        told += [Event("Files validated, moving job to queued state"), Event(resolved_event(prepared))]
+        events.append(connection, row["id"], told, at=time.time())
+
+
 def prepare(request: Request, *, blobs: DiskBlobs, device: str, dtype: Dtype, snapshot_seconds: float) -> Prepared:
     """Read, check and tokenise the files; resolve every number. Raises JobError with OpenAI's wording."""
     renderer = load_renderer(Path(request.base["folder"]))
-    positions_max = request.base["positions_max"]
-    train_path, train = _tokens(request, "training", blobs, renderer, positions_max)
+    extras = Extras.model_validate((request.job["method_settings"] or {"tunery": {}})["tunery"])
+    length_max = min(request.base["positions_max"], extras.max_length or request.base["positions_max"])
+    train_path, train = _tokens(request, "training", blobs, renderer, length_max)
     valid_path: Path | None = None
     warnings = _warnings("training", train)
     if request.validation_file is not None:
-        valid_path, valid = _tokens(request, "validation", blobs, renderer, positions_max)
+        valid_path, valid = _tokens(request, "validation", blobs, renderer, length_max)
         warnings += _warnings("validation", valid)
     job = request.job
     batch = job["requested_batch_size"] or auto.batch_size(train.n_rows)
     epochs = job["requested_n_epochs"] or auto.n_epochs(train.n_rows)
     multiplier = job["requested_learning_rate_multiplier"] or auto.learning_rate_multiplier()
-    rate = auto.learning_rate(parameters=request.base["parameters"], multiplier=multiplier)
     spec = TrainSpec(
         job_id=job["id"],
         method="supervised",
@@ -84,8 +115,8 @@ def prepare(request: Request, *, blobs: DiskBlobs, device: str, dtype: Dtype, sn
         batch_size=batch,
         n_examples=train.n_rows,
         total_steps=auto.total_steps(n_examples=train.n_rows, epochs=epochs, batch=batch),
-        lora=LORA,
-        optimizer=OptimizerSpec(learning_rate=rate),
+        lora=_lora(extras),
+        optimizer=_optimizer(extras, parameters=request.base["parameters"], multiplier=multiplier),
         seed=job["seed"],
         device=device,
         dtype=dtype,
@@ -100,6 +131,27 @@ def prepare(request: Request, *, blobs: DiskBlobs, device: str, dtype: Dtype, sn
         billed_tokens=train.n_billed_tokens,
         warnings=warnings,
     )
+
+
+def _lora(extras: Extras) -> LoraSpec:
+    rank = extras.lora_rank or LORA.rank
+    return LoraSpec(
+        rank=rank,
+        alpha=extras.lora_alpha or rank * LORA.alpha / LORA.rank,
+        targets=tuple(extras.lora_targets) if extras.lora_targets else LORA.targets,
+    )
+
+
+def _optimizer(extras: Extras, *, parameters: int, multiplier: float) -> OptimizerSpec:
+    rate = auto.learning_rate(parameters=parameters, multiplier=multiplier)
+    if extras.learning_rate is not None:
+        rate = extras.learning_rate * multiplier
+    given = {
+        name: value
+        for name in ("schedule", "warmup_steps", "weight_decay")
+        if (value := getattr(extras, name)) is not None
+    }
+    return OptimizerSpec(learning_rate=rate, **given)
 
 
 def _tokens(

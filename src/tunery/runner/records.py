@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
-
 from tunery import ids
 from tunery.blobs.disk import DiskBlobs
 from tunery.lifecycle import Desired, Status
 from tunery.store import events, files, jobs, models
+from tunery.store.database import Connection, Row
 from tunery.store.events import Event
-from tunery.store.schema import jobs as jobs_table
-from tunery.store.schema import snapshots
 from tunery.training.reports import (
     Artefact,
     CheckpointSaved,
@@ -50,6 +47,12 @@ class Outcome:
     garbage: list[str] = field(default_factory=list)
     """Blob keys that no row refers to any more."""
 
+    def join(self, other: "Outcome") -> None:
+        self.acknowledged += other.acknowledged
+        self.fenced |= other.fenced
+        self.left |= other.left
+        self.garbage += other.garbage
+
 
 class Recorder:
     """Applies reports. `prefix` of a job's artefacts is `jobs/<job>/e<epoch>`."""
@@ -65,7 +68,7 @@ class Recorder:
             run = (report.job_id, report.epoch)
             if run in outcome.fenced:
                 continue
-            row = self._count(connection, report)
+            row = jobs.take_report(connection, report.job_id, epoch=report.epoch, n=report.n)
             if row is None:
                 if self._is_current(connection, report):
                     outcome.acknowledged.append(report)
@@ -76,32 +79,18 @@ class Recorder:
             outcome.acknowledged.append(report)
         return outcome
 
-    def _count(self, connection: Connection, report: Report) -> RowMapping | None:
-        """Take the report's number; None for a stale epoch or a report that was recorded before."""
-        taken = (
-            update(jobs_table)
-            .where(
-                jobs_table.c.id == report.job_id,
-                jobs_table.c.epoch == report.epoch,
-                jobs_table.c.report_n < report.n,
-            )
-            .values(report_n=report.n)
-            .returning(jobs_table)
-        )
-        return connection.execute(taken).mappings().first()
-
     def _is_current(self, connection: Connection, report: Report) -> bool:
         row = jobs.get(connection, report.job_id)
         return row is not None and row["epoch"] == report.epoch
 
-    def _record(self, connection: Connection, row: RowMapping, report: Report, outcome: Outcome) -> None:
+    def _record(self, connection: Connection, row: Row, report: Report, outcome: Outcome) -> None:
         body = report.body
         kind: type[Any] = type(body)
         _RECORDS[kind](self, connection, row, body, outcome)
         if kind in _LEAVING:
             outcome.left.add((report.job_id, report.epoch))
 
-    def started(self, connection: Connection, row: RowMapping, body: Started, outcome: Outcome) -> None:
+    def started(self, connection: Connection, row: Row, body: Started, outcome: Outcome) -> None:
         at = time.time()
         moved = jobs.move(
             connection,
@@ -117,7 +106,7 @@ class Recorder:
         first = Event("Fine-tuning job started", data=None)
         events.append(connection, row["id"], [again if body.resumed_at_step else first], at=at)
 
-    def stepped(self, connection: Connection, row: RowMapping, body: Stepped, outcome: Outcome) -> None:
+    def stepped(self, connection: Connection, row: Row, body: Stepped, outcome: Outcome) -> None:
         """A step that is redone after a crash replaces its metrics and is not told twice."""
         at, step = time.time(), body.metrics
         jobs.put_metrics(connection, list(_metric_rows(row, step)))
@@ -130,39 +119,40 @@ class Recorder:
         if new:
             events.append(connection, row["id"], [metrics_event(step, row["total_steps"])], at=at)
 
-    def snapshot_saved(self, connection: Connection, row: RowMapping, body: SnapshotSaved, outcome: Outcome) -> None:
-        connection.execute(delete(snapshots).where(snapshots.c.job_id == row["id"], snapshots.c.step == body.step))
-        connection.execute(
-            insert(snapshots).values(
-                project_id=row["project_id"],
-                job_id=row["id"],
-                step=body.step,
-                created_at=time.time(),
-                **self._artefact(row, body.artefact),
-            )
+    def snapshot_saved(self, connection: Connection, row: Row, body: SnapshotSaved, outcome: Outcome) -> None:
+        replaced = jobs.put_snapshot(
+            connection,
+            project_id=row["project_id"],
+            job_id=row["id"],
+            step=body.step,
+            created_at=time.time(),
+            **self._artefact(row, body.artefact),
         )
+        if replaced is not None:
+            outcome.garbage.append(replaced["blob_key"])
         self._drop_snapshots(connection, row["id"], keep=SNAPSHOTS_KEPT, outcome=outcome)
 
-    def checkpoint_saved(
-        self, connection: Connection, row: RowMapping, body: CheckpointSaved, outcome: Outcome
-    ) -> None:
+    def checkpoint_saved(self, connection: Connection, row: Row, body: CheckpointSaved, outcome: Outcome) -> None:
+        """A checkpoint that is made again after a crash is the same model: the one that clients know stays."""
+        if jobs.checkpoint_at(connection, row["id"], step=body.step) is not None:
+            outcome.garbage.append(self._artefact(row, body.artefact)["blob_key"])
+            return
         name = self._add_checkpoint(connection, row, step=body.step, artefact=body.artefact, final=False)
         for old in jobs.checkpoints_of(connection, row["id"])[CHECKPOINTS_KEPT:]:
             self._drop_checkpoint(connection, row, old, outcome)
         message = f"Checkpoint created at step {body.step} with Snapshot ID: {name}"
         events.append(connection, row["id"], [Event(message)], at=time.time())
 
-    def paused(self, connection: Connection, row: RowMapping, body: Paused, outcome: Outcome) -> None:
+    def paused(self, connection: Connection, row: Row, body: Paused, outcome: Outcome) -> None:
         """By the user's wish, or because the host drains: then the job waits for the next host."""
-        free = {"runner_id": None, "lease_until": None, "estimated_finish": None}
         if row["desired_state"] == Desired.PAUSE:
             at = time.time()
-            jobs.move(connection, row["id"], Status.PAUSED, epoch=row["epoch"], paused_at=int(at), **free)
+            jobs.move(connection, row["id"], Status.PAUSED, epoch=row["epoch"], paused_at=int(at), **jobs.FREE)
             events.append(connection, row["id"], [Event(f"The job was paused at step {body.step}")], at=at)
         else:
-            jobs.move(connection, row["id"], Status.QUEUED, epoch=row["epoch"], **free)
+            jobs.move(connection, row["id"], Status.QUEUED, epoch=row["epoch"], **jobs.FREE)
 
-    def finished(self, connection: Connection, row: RowMapping, body: Finished, outcome: Outcome) -> None:
+    def finished(self, connection: Connection, row: Row, body: Finished, outcome: Outcome) -> None:
         at = time.time()
         name = self._add_checkpoint(connection, row, step=body.step, artefact=body.artefact, final=True)
         for old in jobs.checkpoints_of(connection, row["id"])[CHECKPOINTS_KEPT:]:
@@ -176,25 +166,21 @@ class Recorder:
             finished_at=int(at),
             fine_tuned_model=name,
             trained_tokens=row["n_epochs"] * row["billed_tokens"],
-            estimated_finish=None,
-            runner_id=None,
-            lease_until=None,
+            **jobs.FREE,
         )
         assert moved is not None, f"{row['id']} finished while {row['status']}"
         told = [Event(f"New fine-tuned model created: {name}"), Event("The job has successfully completed")]
         events.append(connection, row["id"], told, at=at)
         self._drop_snapshots(connection, row["id"], keep=0, outcome=outcome)
 
-    def failed(self, connection: Connection, row: RowMapping, body: Failed, outcome: Outcome) -> None:
+    def failed(self, connection: Connection, row: Row, body: Failed, outcome: Outcome) -> None:
         fail(connection, row["id"], code=body.code, message=body.message, param=None, epoch=row["epoch"])
         self._drop_snapshots(connection, row["id"], keep=0, outcome=outcome)
 
-    def warned(self, connection: Connection, row: RowMapping, body: Warned, outcome: Outcome) -> None:
+    def warned(self, connection: Connection, row: Row, body: Warned, outcome: Outcome) -> None:
         events.append(connection, row["id"], [Event(body.message, level="warn")], at=time.time())
 
-    def _add_checkpoint(
-        self, connection: Connection, row: RowMapping, *, step: int, artefact: Artefact, final: bool
-    ) -> str:
+    def _add_checkpoint(self, connection: Connection, row: Row, *, step: int, artefact: Artefact, final: bool) -> str:
         name = tuned_name(
             row["base_id"],
             organization=self._organization,
@@ -217,19 +203,18 @@ class Recorder:
         jobs.add_checkpoint(connection, id=ids.checkpoint(), model_id=name, **owner)
         return name
 
-    def _drop_checkpoint(self, connection: Connection, row: RowMapping, old: RowMapping, outcome: Outcome) -> None:
+    def _drop_checkpoint(self, connection: Connection, row: Row, old: Row, outcome: Outcome) -> None:
         jobs.drop_checkpoint(connection, old["id"])
         gone = models.delete(connection, project_id=row["project_id"], model_id=old["model_id"], at=int(time.time()))
         if gone is not None:
             outcome.garbage.append(gone["blob_key"])
 
     def _drop_snapshots(self, connection: Connection, job_id: str, *, keep: int, outcome: Outcome) -> None:
-        newest_first = select(snapshots).where(snapshots.c.job_id == job_id).order_by(snapshots.c.step.desc())
-        for old in connection.execute(newest_first).mappings().all()[keep:]:
-            connection.execute(delete(snapshots).where(snapshots.c.job_id == job_id, snapshots.c.step == old["step"]))
+        for old in jobs.snapshots_of(connection, job_id)[keep:]:
+            jobs.drop_snapshot(connection, job_id, step=old["step"])
             outcome.garbage.append(old["blob_key"])
 
-    def _add_result_file(self, connection: Connection, row: RowMapping) -> None:
+    def _add_result_file(self, connection: Connection, row: Row) -> None:
         content = result_csv(jobs.metrics_of(connection, row["id"]))
         file_id = ids.file()
         key = f"files/{row['project_id']}/{file_id}"
@@ -247,7 +232,7 @@ class Recorder:
         )
         jobs.add_result_file(connection, project_id=row["project_id"], job_id=row["id"], file_id=file_id)
 
-    def _artefact(self, row: RowMapping, artefact: Artefact) -> dict[str, Any]:
+    def _artefact(self, row: Row, artefact: Artefact) -> dict[str, Any]:
         key = f"{run_prefix(row['id'], row['epoch'])}/{artefact.path}"
         return {"blob_key": key, "sha256": artefact.sha256, "file_bytes": artefact.file_bytes}
 
@@ -280,9 +265,7 @@ def fail(connection: Connection, job_id: str, *, code: str, message: str, param:
         error_code=code,
         error_message=message,
         error_param=param,
-        estimated_finish=None,
-        runner_id=None,
-        lease_until=None,
+        **jobs.FREE,
     )
     if moved is not None:
         events.append(connection, job_id, [Event(message, level="error")], at=time.time())
@@ -307,7 +290,7 @@ def metrics_event(step: StepMetrics, total_steps: int) -> Event:
     return Event(message, type="metrics", data=data)
 
 
-def result_csv(measured: Sequence[RowMapping]) -> bytes:
+def result_csv(measured: Sequence[Row]) -> bytes:
     """The result file: OpenAI's five columns first, empty where nothing was measured, then ours."""
     steps: dict[int, dict[str, Any]] = {}
     names = {"train": ("train_loss", "train_accuracy")}
@@ -322,7 +305,7 @@ def result_csv(measured: Sequence[RowMapping]) -> bytes:
     return text.getvalue().encode()
 
 
-def _metric_rows(row: RowMapping, step: StepMetrics) -> Any:
+def _metric_rows(row: Row, step: StepMetrics) -> Any:
     key = {"project_id": row["project_id"], "job_id": row["id"], "step": step.step}
     yield key | {
         "split": "train",

@@ -1,40 +1,37 @@
-"""What happens to jobs whose host or runner is gone."""
+"""What happens to jobs whose host or runner is gone. Whoever gives a job up raises its epoch with it."""
 
 import signal
-import time
+import socket
 from collections.abc import Sequence
-
-from sqlalchemy import Connection, update
 
 from tunery.lifecycle import Status
 from tunery.runner import machine
 from tunery.runner.records import fail
 from tunery.store import events, jobs, leases
+from tunery.store.database import Connection, now
 from tunery.store.events import Event
-from tunery.store.schema import jobs as jobs_table
 
 ATTEMPTS_MAX = 3
 
 
 def bury_dead_runners(connection: Connection, runner_id: str) -> None:
     """Free at once what runners of this machine held whose process is gone; others lose it when their lease ends."""
-    boot_id = machine.boot_id()
+    here = (socket.gethostname(), machine.boot_id())
     for other in leases.others(connection, runner_id):
-        same_machine = other["boot_id"] == boot_id
-        if same_machine and machine.process_started_at(other["pid"]) != other["process_started_at"]:
+        # Two containers of one machine differ in their host names, and see each other's process numbers as free.
+        is_local = (other["hostname"], other["boot_id"]) == here
+        if is_local and machine.process_started_at(other["pid"]) != other["process_started_at"]:
             leases.remove(connection, other["id"])
 
 
-def requeue_abandoned(connection: Connection, *, at: float) -> None:
-    """Running jobs that nobody holds any more go back to the queue; the next claim raises their epoch."""
-    for row in leases.abandoned(connection, at):
-        free = {"runner_id": None, "lease_until": None, "estimated_finish": None}
-        if jobs.move(connection, row["id"], Status.QUEUED, epoch=row["epoch"], **free) is not None:
-            message = "The server was interrupted; the job goes on from its last snapshot"
-            events.append(connection, row["id"], [Event(message, level="warn")], at=time.time())
+def requeue_abandoned(connection: Connection, *, runner_id: str, at: float) -> None:
+    """Running jobs that nobody holds any more go back to the queue."""
+    for row in leases.abandoned(connection, runner_id=runner_id, at=at):
+        message = "The server was interrupted; the job goes on from its last snapshot"
+        give_up(connection, row["id"], epoch=row["epoch"], message=message)
 
 
-def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *, reason: str) -> None:
+def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *, were_alone: bool, reason: str) -> None:
     """Each job of a dead host resumes alone. Only a death while alone counts as an attempt of that job.
 
     Three attempts without a new step end the job as failed.
@@ -43,8 +40,7 @@ def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *,
         row = jobs.get(connection, job_id)
         if row is None or row["epoch"] != epoch or row["status"] not in (Status.RUNNING, Status.QUEUED):
             continue
-        alone = len(runs) == 1
-        attempts = row["attempt"] + (1 if alone else 0)
+        attempts = row["attempt"] + (1 if were_alone else 0)
         if attempts >= ATTEMPTS_MAX:
             message = (
                 f"The training process ended {attempts} times without finishing a step, the last time because of "
@@ -52,27 +48,28 @@ def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *,
             )
             fail(connection, job_id, code="training_crashed", message=message, param=None, epoch=epoch)
             continue
-        free = {"runner_id": None, "lease_until": None, "estimated_finish": None}
         jobs.change(connection, job_id, epoch=epoch, attempt=attempts, run_alone=1)
-        if row["status"] == Status.RUNNING:
-            jobs.move(connection, job_id, Status.QUEUED, epoch=epoch, **free)
-        else:
-            leases.release(connection, job_id=job_id, epoch=epoch)
         message = f"The training process ended because of {reason}; the job goes on from its last snapshot"
-        events.append(connection, job_id, [Event(message, level="warn")], at=time.time())
+        give_up(connection, job_id, epoch=epoch, message=message)
 
 
 def leave(connection: Connection, runner_id: str) -> None:
     """A runner that drained hands back what it still holds; nothing counts as an attempt."""
-    held = leases.held(connection, runner_id)
-    for row in held:
-        if row["status"] == Status.RUNNING:
-            jobs.move(connection, row["id"], Status.QUEUED, epoch=row["epoch"], estimated_finish=None)
-    # A fence against whatever of ours might still be running.
-    connection.execute(
-        update(jobs_table).where(jobs_table.c.runner_id == runner_id).values(epoch=jobs_table.c.epoch + 1)
-    )
+    for row in leases.held(connection, runner_id):
+        give_up(connection, row["id"], epoch=row["epoch"], message=None)
     leases.remove(connection, runner_id)
+
+
+def give_up(connection: Connection, job_id: str, *, epoch: int, message: str | None, wait_seconds: float = 0.0) -> None:
+    """Hand a job back and say why in an event, or that it is paused where that was wished."""
+    at = now(connection)
+    row = leases.hand_back(connection, job_id, epoch=epoch, at=at, not_before=at + wait_seconds)
+    if row is None:
+        return
+    if row["status"] == Status.PAUSED:
+        events.append(connection, job_id, [Event(f"The job was paused at step {row['step']}")], at=at)
+    elif message is not None:
+        events.append(connection, job_id, [Event(message, level="warn")], at=at)
 
 
 def describe(status: int) -> str:

@@ -55,6 +55,27 @@ Metadata = dict[
 ]
 
 
+LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class Extras(BaseModel):
+    """What OpenAI's API has no names for, under the one key `tunery`; None leaves the choice to the planner."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lora_rank: Annotated[int, Field(ge=1, le=256)] | None = None
+    lora_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Twice the rank when only the rank is given."""
+    lora_targets: Annotated[list[LoraTarget], Field(min_length=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The peak rate itself, in place of the one that follows from the model's size; the multiplier scales it too."""
+    schedule: Literal["linear", "cosine", "constant"] | None = None
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_length: Annotated[int, Field(ge=16)] | None = None
+    """Tokens at which examples are cut, at most the model's context."""
+
+
 class CreateJob(Lenient):
     """POST /fine_tuning/jobs."""
 
@@ -67,6 +88,7 @@ class CreateJob(Lenient):
     hyperparameters: Hyperparameters | None = None
     integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
     metadata: Annotated[Metadata, Field(max_length=16)] | None = None
+    tunery: Extras | None = None
 
     @field_validator("suffix")
     @classmethod
@@ -150,6 +172,8 @@ def job_object(
         "eval_id": None,
         "method": {"type": row["method"], row["method"]: {"hyperparameters": resolved}},
     }
+    if row["method_settings"] is not None:
+        wire |= row["method_settings"]
     return wire | {"paused": True, "paused_at": row["paused_at"]} if paused else wire
 
 

@@ -1,6 +1,6 @@
 """One tiny random base and adapters for it, published as training publishes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,15 @@ from tunery.training.spec import LORA_TARGETS
 from tunery.types.sampling import AdapterRef
 
 RANKS_AND_TARGETS = ((4, LORA_TARGETS), (16, LORA_TARGETS), (8, ("q_proj", "v_proj")), (3, ("gate_proj", "down_proj")))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices this small gain nothing from a second thread and wait for it where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +61,9 @@ def base(base_folder: Path) -> CausalLM:
 def publish_adapter(base: CausalLM, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AdapterRef]:
     """Publishes a random adapter of given rank, targets and seed; `fill` overwrites one tensor."""
 
-    def make(*, seed: int, rank: int = 4, targets: Sequence[str] = LORA_TARGETS, fill: float | None = None) -> AdapterRef:
+    def make(
+        *, seed: int, rank: int = 4, targets: Sequence[str] = LORA_TARGETS, fill: float | None = None
+    ) -> AdapterRef:
         adapter = new_adapter(base.linear_shapes, rank=rank, alpha=2.0 * rank, targets=targets, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         for pair in adapter.pairs.values():

@@ -145,7 +145,9 @@ def test_cancelled_refusal_says_nothing(base: CausalLM) -> None:
 def test_unusable_adapter_fails_its_request_alone(base: CausalLM, adapters: list[AdapterRef], tmp_path: Path) -> None:
     missing = AdapterRef(path=str(tmp_path / "gone"), sha256="0" * 64)
     engine = Engine(base)
-    answers = run(engine, [request(1, [1, 2]), request(2, [1, 2], adapter=missing), request(3, [1], adapter=adapters[0])])
+    answers = run(
+        engine, [request(1, [1, 2]), request(2, [1, 2], adapter=missing), request(3, [1], adapter=adapters[0])]
+    )
     assert [answers[i].end for i in (1, 2, 3)] == ["length", "model_not_found", "length"]
     assert answers[2].message == "The tuned model cannot be loaded: its files are missing or damaged."
     assert str(tmp_path) not in answers[2].message

@@ -1,6 +1,7 @@
 """The pool: extents never overlap, its bound holds, and what one sequence copies is what another computed."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -157,6 +158,6 @@ def test_extents_never_overlap_and_keep_their_contents(
             compute(cache, extent, prompt)
             running.append((extent, prompt))
         spans = sorted((one.start, one.start + one.capacity) for one, _ in running)
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:]))
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
         assert all(end <= cache.tokens_max for _, end in spans)
         assert all(held(cache, one) == tokens for one, tokens in running)
