@@ -31,12 +31,11 @@ class Server:
     url: str = ""
 
     def start(self) -> "Server":
-        variables = {f"TUNERY_{name.upper()}": value for name, value in self.settings.items()}
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with (self.data_dir / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tunery", "serve", "--port", "0", "--data-dir", str(self.data_dir)],
-                env=os.environ | variables | {"PYTHONPATH": python_path()},
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 stdout=log,
@@ -50,6 +49,12 @@ class Server:
             assert self.process.poll() is None, f"the server ended while starting:\n{self.log()}"
             time.sleep(0.02)
         raise AssertionError(f"the server did not start:\n{self.log()}")
+
+    def environment(self) -> dict[str, str]:
+        """What every process of this server finds in its environment."""
+        settings = self.settings | {"data_dir": str(self.data_dir)}
+        variables = {f"TUNERY_{name.upper()}": value for name, value in settings.items()}
+        return os.environ | variables | {"PYTHONPATH": python_path()}
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -141,7 +141,7 @@ def test_refused_stream_is_an_http_error_and_no_stream(http: httpx.Client) -> No
 
 
 def test_broken_off_streams_free_the_engine(client: OpenAI) -> None:
-    """The fake engine sleeps for every slow request in every step: five forgotten ones would make an answer 6x slower."""
+    """The fake engine sleeps for every slow request in every step: five forgotten ones make an answer 6x slower."""
     long: Any = [{"role": "user", "content": "x" * 400}]
     for _ in range(5):
         with client.chat.completions.create(model="tiny", messages=long, stream=True, seed=SLOW_SEED) as stream:

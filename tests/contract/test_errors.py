@@ -40,7 +40,10 @@ def chat(**values: Any) -> dict[str, Any]:
 
 
 JOBS = "/fine_tuning/jobs"
-IN_METHOD = "method.supervised.hyperparameters"
+N_EPOCHS = "method.supervised.hyperparameters.n_epochs"
+BATCH = "method.supervised.hyperparameters.batch_size"
+RATE = "method.supervised.hyperparameters.learning_rate_multiplier"
+ROLES = "['system', 'developer', 'user', 'assistant', 'tool', 'function']"
 CASES = [
     # Wordings that were recorded from OpenAI.
     Case(
@@ -63,15 +66,16 @@ CASES = [
         ]
     ),
     # Out of range, in the recorded pattern.
-    Case("POST", JOBS, with_method(n_epochs=0), 400, "0 is less than the minimum of 1 - 'n_epochs'", f"{IN_METHOD}.n_epochs"),
-    Case("POST", JOBS, with_method(n_epochs=51), 400, "51 is greater than the maximum of 50 - 'n_epochs'", f"{IN_METHOD}.n_epochs"),
-    Case("POST", JOBS, with_method(batch_size=-42), 400, "-42 is less than the minimum of 1 - 'batch_size'", f"{IN_METHOD}.batch_size"),
+    Case("POST", JOBS, with_method(n_epochs=0), 400, "0 is less than the minimum of 1 - 'n_epochs'", N_EPOCHS),
+    Case("POST", JOBS, with_method(n_epochs=51), 400, "51 is greater than the maximum of 50 - 'n_epochs'", N_EPOCHS),
+    Case("POST", JOBS, with_method(batch_size=-42), 400, "-42 is less than the minimum of 1 - 'batch_size'", BATCH),
     Case("POST", JOBS, create(hyperparameters={"batch_size": 257}), 400,
          "257 is greater than the maximum of 256 - 'batch_size'", "hyperparameters.batch_size"),
     Case("POST", JOBS, with_method(learning_rate_multiplier=0), 400,
-         "0 is less than or equal to the minimum of 0 - 'learning_rate_multiplier'", f"{IN_METHOD}.learning_rate_multiplier"),
+         "0 is less than or equal to the minimum of 0 - 'learning_rate_multiplier'", RATE),
     Case("POST", JOBS, create(seed=-1), 400, "-1 is less than the minimum of 0 - 'seed'", "seed"),
-    Case("POST", JOBS, create(seed=2**31), 400, "2147483648 is greater than the maximum of 2147483647 - 'seed'", "seed"),
+    Case("POST", JOBS, create(seed=2**31), 400,
+         "2147483648 is greater than the maximum of 2147483647 - 'seed'", "seed"),
     Case("GET", f"{JOBS}?limit=-1", None, 400, "-1 is less than the minimum of 0 - 'limit'", "limit"),
     Case("POST", "/chat/completions", chat(temperature=2.5), 400,
          "2.5 is greater than the maximum of 2 - 'temperature'", "temperature"),
@@ -88,10 +92,10 @@ CASES = [
     Case("POST", JOBS, create(metadata={"a": 1}), 400, "1 is not of type 'string' - 'a'", "metadata.a"),
     Case("POST", JOBS, create(integrations={}), 400, "{} is not of type 'array' - 'integrations'", "integrations"),
     Case("POST", JOBS, create(seed="x"), 400, "'x' is not of type 'integer' - 'seed'", "seed"),
-    Case("POST", JOBS, with_method(n_epochs="many"), 400, "'many' is not of type 'integer' - 'n_epochs'", f"{IN_METHOD}.n_epochs"),
-    Case("POST", JOBS, with_method(n_epochs=1.5), 400, "1.5 is not of type 'integer' - 'n_epochs'", f"{IN_METHOD}.n_epochs"),
+    Case("POST", JOBS, with_method(n_epochs="many"), 400, "'many' is not of type 'integer' - 'n_epochs'", N_EPOCHS),
+    Case("POST", JOBS, with_method(n_epochs=1.5), 400, "1.5 is not of type 'integer' - 'n_epochs'", N_EPOCHS),
     Case("POST", JOBS, with_method(learning_rate_multiplier="fast"), 400,
-         "'fast' is not of type 'number' - 'learning_rate_multiplier'", f"{IN_METHOD}.learning_rate_multiplier"),
+         "'fast' is not of type 'number' - 'learning_rate_multiplier'", RATE),
     Case("POST", JOBS, create(method={"type": "magic"}), 400,
          "'magic' is not one of ['supervised', 'dpo', 'reinforcement'] - 'type'", "method.type"),
     Case("POST", JOBS, create(method={}), 400, "'type' is a required property", "method.type"),
@@ -99,7 +103,7 @@ CASES = [
          "'project' is a required property", "integrations[0].wandb.project"),
     Case("GET", f"{JOBS}?limit=ten", None, 400, "'ten' is not of type 'integer' - 'limit'", "limit"),
     Case("POST", "/chat/completions", chat(messages=[{"role": "robot", "content": "x"}]), 400,
-         "'robot' is not one of ['system', 'developer', 'user', 'assistant', 'tool', 'function'] - 'role'", "messages[0].role"),
+         f"'robot' is not one of {ROLES} - 'role'", "messages[0].role"),
     Case("POST", "/chat/completions", {"model": "tiny"}, 400, "'messages' is a required property", "messages"),
     # Limits on text.
     Case("POST", JOBS, create(suffix="x" * 65), 400,

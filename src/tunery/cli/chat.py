@@ -72,7 +72,7 @@ def converse(client: Client, model: str, messages: list[Message], options: dict[
         try:
             answer = write_answer(client.chat.stream_text(model, asked, **options))
         except KeyboardInterrupt:
-            print(flush=True)
+            typer.echo()
             err.say("Stopped; the question is forgotten.", style="dim")
         except ApiFailure as failure:
             failures.report(failure)
@@ -88,7 +88,7 @@ def write_answer(pieces: Iterator[str]) -> str:
         answer += piece
         sys.stdout.write(printable(piece) if safe else piece)
         sys.stdout.flush()
-    print(flush=True)
+    typer.echo()
     return answer
 
 
@@ -96,5 +96,5 @@ def _read_line() -> str | None:
     try:
         return input("> ")
     except EOFError:
-        print(flush=True)
+        typer.echo()
         return None

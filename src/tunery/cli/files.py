@@ -34,7 +34,7 @@ def upload(
             if as_json:
                 print_json(created)
             else:
-                print(created["id"], flush=True)
+                typer.echo(created["id"])
 
 
 @app.command("list")

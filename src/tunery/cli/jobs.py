@@ -100,7 +100,7 @@ def create(
             print_json(job)
         else:
             err.say(f"Created a job; watch it with: tunery jobs follow {job['id']}")
-            print(job["id"])
+            typer.echo(job["id"])
 
 
 @app.command("list")

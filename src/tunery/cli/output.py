@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -43,12 +44,12 @@ err = Messages()
 
 def print_json(value: Any) -> None:
     """One JSON value, indented."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_json_line(value: Any) -> None:
     """One JSON value on one line, at once: for streams of values."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_table(
@@ -56,7 +57,7 @@ def print_table(
 ) -> None:
     """Rows under headings. Columns named in `right` hold numbers; the one named `prose` may be broken into lines."""
     table = table_of(columns, rows, right=right, prose=prose)
-    print("\n".join(lines_of(table, Console(highlight=False), folded=prose is not None)))
+    typer.echo("\n".join(lines_of(table, Console(highlight=False), folded=prose is not None)))
 
 
 def table_of(
@@ -95,7 +96,7 @@ def print_facts(facts: Mapping[str, str | Text | None]) -> None:
     for name, value in facts.items():
         if value is not None:
             table.add_row(name, _cell(value))
-    print("\n".join(lines_of(table, Console(highlight=False))))
+    typer.echo("\n".join(lines_of(table, Console(highlight=False))))
 
 
 def status_text(status: str) -> Text:

@@ -159,7 +159,7 @@ def conclude(job: Job, *, as_json: bool) -> None:
         print_json_line(job)
     elif job["status"] == "succeeded" and job["fine_tuned_model"] is not None:
         err.say(succeeded_line(job))
-        print(job["fine_tuned_model"], flush=True)
+        typer.echo(job["fine_tuned_model"])
     elif job["error"]:
         err.fail(f"{job['id']} failed: {job['error']['message']} ({job['error']['code']})")
     else:

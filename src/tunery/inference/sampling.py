@@ -95,14 +95,14 @@ def sample(logits_RV: Tensor, samplers: Sequence[Sampler]) -> list[Token | None]
 
 def _adjust(logits_RV: Tensor, samplers: Sequence[Sampler]) -> Tensor:
     """The scores with penalties and biases; the same tensor when no row has any."""
-    added = {row: sampler.adjustments() for row, sampler in enumerate(samplers)}
-    if not any(added.values()):
+    rows = [row for row, sampler in enumerate(samplers) if sampler.counts or sampler.request.logit_bias]
+    if not rows:
         return logits_RV
     adjusted_RV = logits_RV.clone()
-    for row, by_token in added.items():
-        if by_token:
-            tokens = torch.tensor(list(by_token), device=logits_RV.device)
-            adjusted_RV[row, tokens] += torch.tensor(list(by_token.values()), device=logits_RV.device)
+    for row in rows:
+        added = samplers[row].adjustments()
+        tokens = torch.tensor(list(added), device=logits_RV.device)
+        adjusted_RV[row, tokens] += torch.tensor(list(added.values()), device=logits_RV.device)
     return adjusted_RV
 
 

@@ -21,6 +21,7 @@ from tunery.runner.engines import Engines
 from tunery.runner.pool import HostPool, Run, TrainHost
 from tunery.runner.prepare import enqueue, prepare, read_request
 from tunery.runner.records import Outcome, Recorder, fail, run_prefix
+from tunery.runner.sweeping import sweep_and_rest
 from tunery.settings import Settings
 from tunery.store import jobs, leases, models
 from tunery.store.database import Connection, Database, Row, now
@@ -74,7 +75,7 @@ class Runner:
     async def run(self) -> None:
         """Work until `stop`, then drain. A failure in a tick is logged and tried again; the leases keep jobs safe."""
         await self._database.write(self._register)
-        keeping = [self._watch_database, self._renew_leases, self._watch_hosts]
+        keeping = [self._watch_database, self._renew_leases, self._watch_hosts, self._sweep]
         background = [asyncio.create_task(self._repeat(step)) for step in keeping]
         if self._config.warm:
             self._start(self._warm())
@@ -99,6 +100,9 @@ class Runner:
         await self._claim_files()
         await self._claim_runs()
         await self._engines.start_wanted()
+
+    async def _sweep(self) -> None:
+        await sweep_and_rest(self._database, self._blobs)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -1,8 +1,10 @@
 """File rows. A deleted file keeps its row, because jobs refer to it; its bytes go."""
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 
 from tunery.store.pages import Page, page
 from tunery.store.schema import files
@@ -14,7 +16,7 @@ def add(connection: Connection, **values: Any) -> RowMapping:
 
 def get(connection: Connection, *, project_id: str, file_id: str) -> RowMapping | None:
     """The row, unless it was deleted or belongs to another project."""
-    live = select(files).where(files.c.project_id == project_id, files.c.id == file_id, files.c.deleted_at.is_(None))
+    live = select(files).where(files.c.project_id == project_id, files.c.id == file_id, *_live())
     return connection.execute(live).mappings().first()
 
 
@@ -26,7 +28,7 @@ def get_deleted_too(connection: Connection, file_id: str) -> RowMapping | None:
 def listing(
     connection: Connection, *, project_id: str, purpose: str | None, after: str | None, limit: int, ascending: bool
 ) -> Page:
-    where = [files.c.project_id == project_id, files.c.deleted_at.is_(None)]
+    where = [files.c.project_id == project_id, *_live()]
     if purpose is not None:
         where.append(files.c.purpose == purpose)
     return page(connection, files, where=where, after=after, limit=limit, ascending=ascending)
@@ -41,3 +43,14 @@ def delete(connection: Connection, *, project_id: str, file_id: str, at: int) ->
         .returning(files)
     )
     return connection.execute(gone).mappings().first()
+
+
+def expire(connection: Connection, at: float) -> Sequence[RowMapping]:
+    """Delete files whose time is over; their last rows."""
+    over = update(files).where(files.c.deleted_at.is_(None), files.c.expires_at <= at)
+    return connection.execute(over.values(deleted_at=int(at)).returning(files)).mappings().all()
+
+
+def _live() -> tuple[ColumnElement[bool], ...]:
+    """Neither deleted nor expired: an expired file is gone for users before its bytes are."""
+    return files.c.deleted_at.is_(None), or_(files.c.expires_at.is_(None), files.c.expires_at > time.time())

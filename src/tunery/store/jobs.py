@@ -62,6 +62,10 @@ def put_request(connection: Connection, *, project_id: str, key: str, **values: 
     connection.execute(insert(job_requests).values(project_id=project_id, key=key, **values))
 
 
+def forget_requests(connection: Connection, *, before: float) -> None:
+    connection.execute(delete(job_requests).where(job_requests.c.created_at < before))
+
+
 def set_metadata(connection: Connection, *, project_id: str, job_id: str, pairs: Mapping[str, str]) -> None:
     connection.execute(delete(job_metadata).where(job_metadata.c.job_id == job_id))
     if pairs:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tests.fakes.api import Answer, Answers, FakeApi, Received, connected, error
 from tests.unit.cli.conftest import Ran
 

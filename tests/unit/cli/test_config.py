@@ -3,8 +3,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.conftest import Ran
 
+from tests.unit.cli.conftest import Ran
 from tunery.cli.config import shown
 from tunery.settings import Settings
 

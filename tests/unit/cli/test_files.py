@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.fakes.api import Answer, Answers, FakeApi, connected, error
 from tests.unit.cli.conftest import Ran
 

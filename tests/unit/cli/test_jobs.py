@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.fakes.api import Answer, Answers, FakeApi, FakeJob, Received, connected, error
 from tests.unit.cli.conftest import Ran
 from tests.unit.cli.test_files import FILE

@@ -3,9 +3,9 @@ import sys
 from collections.abc import Callable
 
 import pytest
+
 from tests.fakes.api import Answer, connected
 from tests.unit.cli.conftest import Ran
-
 from tunery import __version__
 from tunery.cli import GROUPS
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+
 from tests.fakes.api import FakeJob, connected
 from tests.unit.cli.conftest import Ran
-
 from tunery.cli.progress import Measures, numbers, phase, view_on, watch
 from tunery.client import Update
 

@@ -2,8 +2,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.fakes.api import Answer, connected
 
+from tests.fakes.api import Answer, connected
 from tunery.client import ApiFailure, CutShort
 
 ASKED: list[Any] = [{"role": "user", "content": "Hi"}]

@@ -1,8 +1,8 @@
 import socket
 
 import pytest
-from tests.fakes.api import Answer, FakeApi, Received, connected, error
 
+from tests.fakes.api import Answer, FakeApi, Received, connected, error
 from tunery.client import ApiFailure, Client, CutShort, TimedOut, Unreachable
 
 

@@ -3,6 +3,7 @@ from email.policy import HTTP
 from pathlib import Path
 
 import pytest
+
 from tests.fakes.api import Answer, connected
 
 FILE = {"object": "file", "id": "file-1", "bytes": 3, "filename": "a.jsonl", "purpose": "fine-tune"}

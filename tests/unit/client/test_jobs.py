@@ -7,8 +7,8 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.api import Answer, FakeApi, FakeJob, Received, connected, error
 
+from tests.fakes.api import Answer, FakeApi, FakeJob, Received, connected, error
 from tunery.client import ApiFailure, Client, TimedOut, Unreachable
 from tunery.client.jobs import EVENTS_PER_PAGE, EventCursor, Jobs
 
