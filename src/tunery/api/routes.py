@@ -28,6 +28,7 @@ from tunery.operations import (
     responses,
     uploads,
 )
+from tunery.serving.answers import Served
 from tunery.types.chat import CreateChatCompletion
 from tunery.types.completions import CreateCompletion
 from tunery.types.files import FILE_BYTES_MAX, ExpiresAfter
@@ -37,6 +38,8 @@ from tunery.types.responses import CreateResponse
 from tunery.types.uploads import PART_BYTES_MAX, CompleteUpload, CreateUpload
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+WEIGHTS_HEADER = "x-tunery-weights-sha256"
 PREFIXES = ("/v1", "", "/openai/v1", "/openai")
 log = logger("api")
 
@@ -100,7 +103,7 @@ async def list_events(request: Request) -> Response:
         followed = await history.stream_events(
             _context(request), await _caller(request), _job_id(request), last_event_id=last
         )
-        return StreamingResponse(_numbered(followed), media_type="text/event-stream; charset=utf-8")
+        return StreamingResponse(_numbered(followed), media_type=EVENT_STREAM)
     query = parsing.query(request, ListQuery)
     return answer(await history.list_events(_context(request), await _caller(request), _job_id(request), query))
 
@@ -205,31 +208,40 @@ async def delete_model(request: Request) -> Response:
     return answer(await models.delete(_context(request), await _caller(request), request.path_params["model"]))
 
 
+def _proven(response: Response, served: Served) -> Response:
+    """Say which weights answered: the base's digest, then the adapter's."""
+    response.headers[WEIGHTS_HEADER] = served.weights
+    return response
+
+
 async def create_chat_completion(request: Request) -> Response:
     wanted = await parsing.body(request, CreateChatCompletion)
-    context, caller = _context(request), await _caller(request)
+    context = _context(request)
+    served = await chat.find_served(context, await _caller(request), wanted.model)
     if not wanted.stream:
-        return answer(await chat.create(context, caller, wanted))
-    chunks = await chat.stream(context, caller, wanted)
-    return StreamingResponse(_server_sent(chunks), media_type="text/event-stream; charset=utf-8")
+        return _proven(answer(await chat.create(context, served, wanted)), served)
+    events = _server_sent(await chat.stream(context, served, wanted))
+    return _proven(StreamingResponse(events, media_type=EVENT_STREAM), served)
 
 
 async def create_completion(request: Request) -> Response:
     wanted = await parsing.body(request, CreateCompletion)
-    context, caller = _context(request), await _caller(request)
+    context = _context(request)
+    served = await chat.find_served(context, await _caller(request), wanted.model)
     if not wanted.stream:
-        return answer(await completions.create(context, caller, wanted))
-    chunks = await completions.stream(context, caller, wanted)
-    return StreamingResponse(_server_sent(chunks), media_type="text/event-stream; charset=utf-8")
+        return _proven(answer(await completions.create(context, served, wanted)), served)
+    events = _server_sent(await completions.stream(context, served, wanted))
+    return _proven(StreamingResponse(events, media_type=EVENT_STREAM), served)
 
 
 async def create_response(request: Request) -> Response:
     wanted = await parsing.body(request, CreateResponse)
-    context, caller = _context(request), await _caller(request)
+    context = _context(request)
+    served = await chat.find_served(context, await _caller(request), wanted.model)
     if not wanted.stream:
-        return answer(await responses.create(context, caller, wanted))
-    events = await responses.stream(context, caller, wanted)
-    return StreamingResponse(_typed(events), media_type="text/event-stream; charset=utf-8")
+        return _proven(answer(await responses.create(context, served, wanted)), served)
+    events = _typed(await responses.stream(context, served, wanted))
+    return _proven(StreamingResponse(events, media_type=EVENT_STREAM), served)
 
 
 async def not_built(request: Request) -> Response:

@@ -17,13 +17,12 @@ from tunery.types.sampling import AdapterRef
 ENGINE_START_SECONDS_MAX = 120.0
 
 
-async def create(context: Context, caller: Caller, request: CreateChatCompletion) -> dict[str, Any]:
-    return await chat.complete(context.engine, await find_served(context, caller, request.model), request)
+async def create(context: Context, served: Served, request: CreateChatCompletion) -> dict[str, Any]:
+    return await chat.complete(context.engine, served, request)
 
 
-async def stream(context: Context, caller: Caller, request: CreateChatCompletion) -> AsyncIterator[dict[str, Any]]:
+async def stream(context: Context, served: Served, request: CreateChatCompletion) -> AsyncIterator[dict[str, Any]]:
     """The first chunk is made before this returns, so that a refused request is still an HTTP error."""
-    served = await find_served(context, caller, request.model)
     return await begin(chat.stream(context.engine, served, request))
 
 
@@ -91,8 +90,8 @@ async def find_served(context: Context, caller: Caller, name: str) -> Served:
     base, tuned = await context.database.read(query)
     adapter = AdapterRef(str(context.blobs.path(tuned["blob_key"])), tuned["sha256"]) if tuned is not None else None
     return Served(
-        name=name,
         base_id=base["id"],
+        base_sha256=base["sha256"],
         renderer=await context.renderers.get(base["sha256"], folder=base["folder"]),
         positions_max=base["positions_max"],
         adapter=adapter,

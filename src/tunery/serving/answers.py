@@ -1,6 +1,7 @@
 """What every inference endpoint shares: prompt tokens to requests of the engine, sampled tokens to growing text."""
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -42,11 +43,21 @@ class SamplingParameters(Protocol):
 class Served:
     """The model that answers: a base, its renderer, and the adapter on top."""
 
-    name: str
     base_id: str
+    base_sha256: str
     renderer: Renderer
     positions_max: int
     adapter: AdapterRef | None
+
+    @property
+    def weights(self) -> str:
+        """Which weights answer: the base's digest, and the adapter's where there is one."""
+        return self.base_sha256 if self.adapter is None else f"{self.base_sha256}+{self.adapter.sha256}"
+
+    @property
+    def fingerprint(self) -> str:
+        """`system_fingerprint`: a short digest of the weights."""
+        return f"fp_{hashlib.sha256(self.weights.encode()).hexdigest()[:12]}"
 
 
 @dataclass

@@ -33,6 +33,7 @@ async def complete(engine: ChatEngine, served: Served, request: CreateChatComple
         model=request.model,
         choices=[_choice_object(served, choice, with_logprobs=bool(request.logprobs)) for choice in choices],
         usage=usage_object(len(prompt), sum(choice.tokens for choice in choices)),
+        fingerprint=served.fingerprint,
     )
 
 
@@ -40,7 +41,8 @@ async def stream(engine: ChatEngine, served: Served, request: CreateChatCompleti
     """Chunks in the wire's order: a role for each choice, text, finish reasons, usage where it was asked for."""
     prompt = render(served, request)
     with_usage = request.stream_options is not None and request.stream_options.include_usage
-    fixed: dict[str, Any] = {"created": int(time.time()), "model": request.model, "with_usage": with_usage}
+    fixed: dict[str, Any] = {"created": int(time.time()), "model": request.model, "fingerprint": served.fingerprint}
+    fixed["with_usage"] = with_usage
     completion_id = ids.completion()
     samples = sample_requests(served, prompt, request, n=request.n or 1)
     choices = [new_choice(served, request, index) for index in range(len(samples))]

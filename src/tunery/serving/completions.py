@@ -29,6 +29,7 @@ async def complete(engine: ChatEngine, served: Served, request: CreateCompletion
             _choice(served, request, choice.index, choice.text, choice.sampled, choice.finish_reason)
             for choice in choices
         ],
+        fingerprint=served.fingerprint,
         usage=usage,
     )
 
@@ -36,7 +37,7 @@ async def complete(engine: ChatEngine, served: Served, request: CreateCompletion
 async def stream(engine: ChatEngine, served: Served, request: CreateCompletion) -> AsyncIterator[dict[str, Any]]:
     """Chunks in the same shape as the whole answer."""
     prompts, samples = _prepare(served, request)
-    fixed: dict[str, Any] = {"created": int(time.time()), "model": request.model}
+    fixed: dict[str, Any] = {"created": int(time.time()), "model": request.model, "fingerprint": served.fingerprint}
     completion_id = ids.text_completion()
     choices = [new_choice(served, request, index) for index in range(len(samples))]
     streams = [_deltas(engine, served, request, *pair) for pair in zip(samples, choices, strict=True)]

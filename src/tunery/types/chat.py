@@ -84,7 +84,13 @@ class CreateChatCompletion(Lenient):
 
 
 def completion_object(
-    completion_id: str, *, created: int, model: str, choices: list[dict[str, Any]], usage: dict[str, Any]
+    completion_id: str,
+    *,
+    created: int,
+    model: str,
+    choices: list[dict[str, Any]],
+    usage: dict[str, Any],
+    fingerprint: str,
 ) -> dict[str, Any]:
     return {
         "id": completion_id,
@@ -94,7 +100,7 @@ def completion_object(
         "choices": choices,
         "usage": usage,
         "service_tier": "default",
-        "system_fingerprint": None,
+        "system_fingerprint": fingerprint,
     }
 
 
@@ -104,6 +110,7 @@ def chunk_object(
     created: int,
     model: str,
     choices: list[dict[str, Any]],
+    fingerprint: str,
     usage: dict[str, Any] | None = None,
     with_usage: bool = False,
 ) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def chunk_object(
         "created": created,
         "model": model,
         "service_tier": "default",
-        "system_fingerprint": None,
+        "system_fingerprint": fingerprint,
         "choices": choices,
     }
     return chunk | {"usage": usage} if with_usage else chunk

@@ -54,7 +54,13 @@ class CreateCompletion(BaseModel):
 
 
 def text_completion_object(
-    completion_id: str, *, created: int, model: str, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None
+    completion_id: str,
+    *,
+    created: int,
+    model: str,
+    choices: list[dict[str, Any]],
+    fingerprint: str,
+    usage: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     wire = {
         "id": completion_id,
@@ -62,6 +68,6 @@ def text_completion_object(
         "created": created,
         "model": model,
         "choices": choices,
-        "system_fingerprint": None,
+        "system_fingerprint": fingerprint,
     }
     return wire | {"usage": usage} if usage is not None else wire
