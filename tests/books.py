@@ -1,5 +1,7 @@
 """What must hold for every job, whatever died while it ran: read from the database after the fact."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ class Books:
 
     def __init__(self, data_dir: Path, url: str | None = None) -> None:
         self._blobs = data_dir / "blobs"
-        self._database = Database(url or f"sqlite:///{data_dir / 'tunery.db'}")
+        self._path = data_dir / "tunery.db"
+        self._database = Database(url or f"sqlite:///{self._path}")
 
     def close(self) -> None:
         self._database.close()
@@ -44,6 +47,21 @@ class Books:
         row = self.job(job_id)
         query = {"project_id": row["project_id"], "model_id": row["fine_tuned_model"]}
         return self._database.read_now(lambda connection: models.get(connection, **query))
+
+    def engine(self, base_id: str) -> Any:
+        return self._database.read_now(lambda connection: models.engine(connection, base_id))
+
+    def can_write(self) -> bool:
+        """Whether no other process is in the middle of a transaction; only SQLite has one writer at a time."""
+        if not self._database.is_sqlite:
+            return True
+        with closing(sqlite3.connect(self._path, timeout=0.05, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.execute("ROLLBACK")
+            return True
 
     def check(self, job_id: str) -> None:
         """Raise AssertionError where the job's rows and files do not add up."""

@@ -68,6 +68,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def empty_postgres_url(postgres: PostgresServer) -> str:
+    """A PostgreSQL database without any table."""
+    return postgres.create_empty()
+
+
+@pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened

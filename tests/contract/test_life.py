@@ -148,10 +148,11 @@ def test_metrics_events_carry_full_floats(client: OpenAI, finished: FineTuningJo
     metrics = [event for event in events_of(client, finished.id) if event.type == "metrics"]
     assert [event.data["step"] for event in metrics] == list(range(1, 16))  # type: ignore[index]
     assert metrics[2].message == "Step 3/15: training loss=0.33"
-    assert list(metrics[2].data) == ["step", "train_loss", "total_steps", "train_mean_token_accuracy"]  # type: ignore[arg-type]
+    documented = ["step", "train_loss", "total_steps", "train_mean_token_accuracy"]
+    assert list(metrics[2].data) == [*documented, "tokens", "seconds"]  # type: ignore[arg-type]
     assert metrics[2].data["train_loss"] == 1 / 3  # type: ignore[index]
     assert metrics[-1].message == "Step 15/15: training loss=0.07, full validation loss=0.50"
-    assert list(metrics[-1].data)[4:] == ["full_valid_loss", "full_valid_mean_token_accuracy"]  # type: ignore[arg-type]
+    assert list(metrics[-1].data)[4:6] == ["full_valid_loss", "full_valid_mean_token_accuracy"]  # type: ignore[arg-type]
 
 
 def test_checkpoints_are_the_last_three_and_the_newest_is_the_model(client: OpenAI, finished: FineTuningJob) -> None:

@@ -12,12 +12,12 @@ from tunery.starter import FOLDER
 
 PAPERS = 12
 SAMPLE_SEED = 77
-ROW = re.compile(r"^\| ([a-z ]+) \| (\d+) % \| (\d+) % \|$", re.MULTILINE)
+ROW = re.compile(r"^\| ([a-z -]+) \| \d+ % \| \d+ % \| (\d+) % \|$", re.MULTILINE)
 
 
 def floors() -> dict[str, float]:
-    """The card's table: skill, measured accuracy, and the floor below which a sample counts as broken."""
-    return {skill: int(floor) / 100 for skill, _, floor in ROW.findall((FOLDER / "README.md").read_text())}
+    """From the card's table, per skill, the accuracy below which the weights count as broken."""
+    return {skill: int(floor) / 100 for skill, floor in ROW.findall((FOLDER / "README.md").read_text())}
 
 
 def test_card_covers_every_skill() -> None:
@@ -26,7 +26,7 @@ def test_card_covers_every_skill() -> None:
 
 @pytest.mark.parametrize("skill", [skill for skill, floor in floors().items() if floor > 0])
 def test_skill_keeps_above_its_floor(starter: PreTrainedModel, tokenizer: Tokenizer, skill: str) -> None:
-    accuracy, misses = score(starter, tokenizer, skill, count=PAPERS, seed=SAMPLE_SEED)
+    accuracy, misses = score(starter, tokenizer, skill, count=PAPERS, seed=SAMPLE_SEED, unheard=False)
     assert accuracy >= floors()[skill], misses
 
 

@@ -87,6 +87,7 @@ def demo(
                 "prompt": question.prompt,
                 "answer_before": outcome.before,
                 "answer_after": outcome.after,
+                "answer_in_sample": question.expected,
                 "job": outcome.job,
                 "commands": commands,
             }

@@ -1,5 +1,6 @@
 """The host's end of the socketpair to its runner: messages into the inbox, reports out, a sign of life both ways."""
 
+import select
 import socket
 import threading
 import time
@@ -28,6 +29,7 @@ class RunnerChannel:
         self._heard_at = time.monotonic()
         self._gone = threading.Event()
         self._ending = threading.Lock()
+        self._broken = False
         self._pause_seconds = lease_seconds / HEARTBEATS_PER_LEASE
 
     def open(self) -> None:
@@ -36,12 +38,22 @@ class RunnerChannel:
         threading.Thread(target=self._watch, name="runner-watch", daemon=True).start()
 
     def send(self, message: FromHost) -> None:
-        """Blocks while the runner reads slowly; quietly does nothing once it is gone."""
+        """Blocks while the runner reads slowly. A runner that only sleeps finds what came after its lease, too."""
         try:
             with self._sending:
-                self._connection.sendall(frames.encode(message))
+                self._send_all(memoryview(frames.encode(message)))
         except OSError:
             self._end()
+
+    def _send_all(self, data: memoryview) -> None:
+        while data and not self._broken:
+            _, writable, _ = select.select([], [self._connection], [], self._pause_seconds)
+            if writable:
+                with suppress(BlockingIOError):
+                    data = data[self._connection.send(data, socket.MSG_DONTWAIT) :]
+            elif self._gone.is_set():
+                # Nobody reads any more, and behind half a message nothing could be read.
+                self._broken = True
 
     def _receive(self) -> None:
         decoder: frames.Decoder[ToHost] = frames.Decoder(ToHost)
@@ -71,7 +83,4 @@ class RunnerChannel:
             if self._gone.is_set():
                 return
             self._gone.set()
-        # Wakes whoever is blocked in a send.
-        with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
         self._deliver(RunnerGone())

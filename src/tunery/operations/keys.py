@@ -5,12 +5,11 @@ import string
 import time
 import zlib
 
-from sqlalchemy import Connection
-
 from tunery import ids
 from tunery.errors import Unauthorized
 from tunery.operations.access import Caller, Context, anonymous
 from tunery.store import keys
+from tunery.store.database import Connection
 from tunery.store.models import organization_id
 from tunery.store.schema import DEFAULT_PROJECT
 

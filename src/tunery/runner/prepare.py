@@ -1,6 +1,7 @@
 """Validate the files, turn every `auto` into a number, write the TrainSpec: all that a run needs is fixed here."""
 
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tunery.blobs.disk import DiskBlobs
+from tunery.blobs.disk import DiskBlobs, sync_folder
 from tunery.data.problems import FileReport, Role
 from tunery.data.rendering import Renderer
 from tunery.data.tokenization import TokenisingFailed, token_file_key, tokenize_file
@@ -172,12 +173,16 @@ def _tokens(
     if destination.exists():
         return destination, TokenFile(destination).metadata
     destination.parent.mkdir(parents=True, exist_ok=True)
+    # Another job may be at the same file at this moment.
+    fresh = destination.with_name(f"{uuid.uuid4().hex}.safetensors")
     try:
-        summary = tokenize_file(source, renderer=renderer, max_length=positions_max, destination=destination)
+        summary = tokenize_file(source, renderer=renderer, max_length=positions_max, destination=fresh)
     except TokenisingFailed as error:
         counts = Counter(problem.code for problem in error.problems)
         _require(FileReport(problems=error.problems, counts=counts), named)
         raise
+    fresh.replace(destination)
+    sync_folder(destination.parent)
     return destination, summary
 
 

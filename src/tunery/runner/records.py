@@ -287,6 +287,8 @@ def metrics_event(step: StepMetrics, total_steps: int) -> Event:
     if step.full_valid_loss is not None:
         message += f", full validation loss={step.full_valid_loss:.2f}"
         data |= {"full_valid_loss": step.full_valid_loss, "full_valid_mean_token_accuracy": step.full_valid_accuracy}
+    # Behind the documented keys, what a progress display needs to tell the pace.
+    data |= {"tokens": step.tokens, "seconds": step.seconds}
     return Event(message, type="metrics", data=data)
 
 

@@ -31,8 +31,8 @@ def requeue_abandoned(connection: Connection, *, runner_id: str, at: float) -> N
         give_up(connection, row["id"], epoch=row["epoch"], message=message)
 
 
-def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *, were_alone: bool, reason: str) -> None:
-    """Each job of a dead host resumes alone. Only a death while alone counts as an attempt of that job.
+def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *, to_blame: bool, reason: str) -> None:
+    """Each job of a dead host resumes alone. `to_blame`: the one job in it was the cause, and has used up an attempt.
 
     Three attempts without a new step end the job as failed.
     """
@@ -40,7 +40,7 @@ def after_host_death(connection: Connection, runs: Sequence[tuple[str, int]], *,
         row = jobs.get(connection, job_id)
         if row is None or row["epoch"] != epoch or row["status"] not in (Status.RUNNING, Status.QUEUED):
             continue
-        attempts = row["attempt"] + (1 if were_alone else 0)
+        attempts = row["attempt"] + (1 if to_blame else 0)
         if attempts >= ATTEMPTS_MAX:
             message = (
                 f"The training process ended {attempts} times without finishing a step, the last time because of "

@@ -204,7 +204,8 @@ class Runner:
             host, status = self._dead[0]
             runs = [run for run in host.runs if run not in host.stopping]
             if runs:
-                told: Any = {"were_alone": len(host.runs) == 1, "reason": recovery.describe(status)}
+                # A host that ends in order has lost sight of its runner; that is no job's doing.
+                told: Any = {"to_blame": status != 0 and len(host.runs) == 1, "reason": recovery.describe(status)}
                 log.error("a training host ended", status=status, jobs=[run[0] for run in runs], **told)
                 await self._database.write(partial(recovery.after_host_death, runs=runs, **told))
             self._dead.pop(0)

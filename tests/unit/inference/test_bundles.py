@@ -70,8 +70,8 @@ def test_bundles_are_few_and_bounded_by_rank(residents: list[ResidentAdapter]) -
 def test_bundle_of_one_copies_nothing(residents: list[ResidentAdapter]) -> None:
     (bundle,) = make_bundles([residents[0]] * 16, together=True)
     for path, factor in residents[0].factors.items():
-        assert bundle.parts[path].inner_IC is factor.inner_IC
-        assert bundle.parts[path].outer_RO is factor.outer_RO
+        assert bundle.parts[path].factor.inner_IC is factor.inner_IC
+        assert bundle.parts[path].factor.outer_RO is factor.outer_RO
 
 
 def test_one_input_after_another_is_not_mistaken_for_it(residents: list[ResidentAdapter]) -> None:

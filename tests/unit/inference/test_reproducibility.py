@@ -62,7 +62,7 @@ def run_mixed(engine: Engine, requests: list[tuple[SampleRequest, int, int | Non
     return collected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(mix=REQUESTS)
 def test_answers_do_not_depend_on_neighbours(
     base: CausalLM,
