@@ -6,6 +6,7 @@ A flag beats an environment variable, which beats the TOML file, which beats the
 import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,13 +128,17 @@ def api_key() -> str | None:
     return os.environ.get(PREFIX + "API_KEY") or None
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Variables that make a child process load exactly these settings."""
-    plain = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
-    return {
+def child_environment(
+    settings: Settings | None = None, *, variables: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment for a child process: ours, exactly these settings where they are given, and `variables`."""
+    values = settings.model_dump(mode="json") if settings is not None else {}
+    named = {
         PREFIX + name.upper(): json.dumps(value) if isinstance(value, dict) else str(value)
-        for name, value in plain.items()
+        for name, value in values.items()
+        if value is not None
     }
+    return os.environ | named | dict(variables or {})
 
 
 def _read_environment() -> dict[str, str]:

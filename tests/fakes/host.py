@@ -93,10 +93,11 @@ class SleepingSlot:
     def _misbehave(self) -> None:
         if self._spec.seed == Behaviour.SEGFAULT_AT_STEP_2:
             os.kill(os.getpid(), signal.SIGSEGV)
-        first_time = self._began == 0
-        if self._spec.seed == Behaviour.FREEZE_AT_STEP_2 or (
-            self._spec.seed == Behaviour.FREEZE_ONCE_AT_STEP_2 and first_time
-        ):
+        marker = self._output.parent / "has-been-frozen"
+        once = self._spec.seed == Behaviour.FREEZE_ONCE_AT_STEP_2 and not marker.exists()
+        if once:
+            marker.touch()
+        if once or self._spec.seed == Behaviour.FREEZE_AT_STEP_2:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def _metrics(self) -> StepMetrics:

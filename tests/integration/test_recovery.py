@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,10 +30,12 @@ def training_file(client: OpenAI) -> str:
 
 @pytest.fixture
 def create(client: OpenAI, training_file: str) -> Create:
-    """Accept a job of 24 steps that behaves as its seed says; its id."""
+    """Accept a job of three steps an epoch that behaves as its seed says; its id."""
 
-    def make(behaviour: int = Behaviour.ORDINARY) -> str:
-        return client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=behaviour).id
+    def make(behaviour: int = Behaviour.ORDINARY, *, n_epochs: int = 4) -> str:
+        return client.fine_tuning.jobs.create(
+            model="tiny", training_file=training_file, seed=behaviour, hyperparameters={"n_epochs": n_epochs}
+        ).id
 
     return make
 
@@ -239,62 +240,6 @@ def test_deleted_training_file_fails_the_job_as_recorded(client: OpenAI, server:
     books.check(job_id)
 
 
-def test_drain_burns_no_attempt_and_the_next_server_goes_on(tmp_path: Path) -> None:
-    with hurt(tmp_path) as (server, books):
-        with connect(server) as client:
-            file_id = upload(client).id
-            job_ids = [
-                client.fine_tuning.jobs.create(model="tiny", training_file=file_id, seed=Behaviour.SLOW).id
-                for _ in range(2)
-            ]
-            for job_id in job_ids:
-                reach_step(books, job_id, 2)
-        began = time.monotonic()
-        server.stop()
-        assert time.monotonic() - began < 15
-        assert server.process is not None
-        assert server.process.returncode == 0
-        assert server.survivors() == []
-        for job_id in job_ids:
-            row = books.job(job_id)
-            assert (row["status"], row["attempt"], row["runner_id"]) == ("queued", 0, None)
-            assert row["step"] >= 2
-        server.start()
-        for job_id in job_ids:
-            until(lambda job_id=job_id: any("resumed at step" in message for message in books.messages(job_id)))
-            books.check(job_id)
-
-
-def test_nothing_is_left_of_a_server_whose_supervisor_was_killed(tmp_path: Path) -> None:
-    with hurt(tmp_path) as (server, books):
-        with connect(server) as client:
-            job_id = client.fine_tuning.jobs.create(
-                model="tiny", training_file=upload(client).id, seed=Behaviour.SLOW
-            ).id
-            reach_step(books, job_id, 1)
-        assert server.process is not None
-        assert len(server.survivors()) >= 4
-        server.process.kill()
-        server.process.wait()
-        until(lambda: server.survivors() == [], seconds_max=15)
-        assert books.job(job_id)["status"] == "queued"
-        books.check(job_id)
-
-
-def test_host_outlives_no_runner_that_was_killed(tmp_path: Path) -> None:
-    """Both at once, so that nobody is left to clean up: the host itself must notice."""
-    with hurt(tmp_path) as (server, books):
-        with connect(server) as client:
-            job_id = client.fine_tuning.jobs.create(
-                model="tiny", training_file=upload(client).id, seed=Behaviour.SLOW
-            ).id
-            reach_step(books, job_id, 1)
-        tree = server.tree()
-        for process in (*tree["supervisor"], *tree["runner"], *tree["api"]):
-            process.kill()
-        until(lambda: server.survivors() == [], seconds_max=5 * LEASE_SECONDS)
-
-
 @pytest.fixture
 def second_runner() -> Iterator[Callable[[Server], subprocess.Popen[bytes]]]:
     """Starts one more runner on a server's database."""
@@ -319,30 +264,34 @@ def second_runner() -> Iterator[Callable[[Server], subprocess.Popen[bytes]]]:
 
 @pytest.mark.parametrize("wakes", ["after the other finished", "while the other works"])
 def test_stale_reports_of_a_zombie_change_nothing(
-    tmp_path: Path, second_runner: Callable[[Server], subprocess.Popen[bytes]], wakes: str
+    create: Create,
+    client: OpenAI,
+    server: Server,
+    books: Books,
+    second_runner: Callable[[Server], subprocess.Popen[bytes]],
+    wakes: str,
 ) -> None:
     """A runner sleeps past its lease while its host finishes the job; another does it again; then the first wakes."""
-    with hurt(tmp_path) as (server, books), connect(server) as client:
-        job_id = client.fine_tuning.jobs.create(model="tiny", training_file=upload(client).id).id
-        reach_step(books, job_id, 3)
-        zombie = freeze_runner(server, books)
-        epoch = books.job(job_id)["epoch"]
-        second_runner(server)
-        if wakes == "while the other works":
-            until(lambda: books.job(job_id)["epoch"] > epoch)
-            zombie.send_signal(signal.SIGCONT)
-        assert wait_for_end(client, job_id).status == "succeeded"
-        before = (dict(books.job(job_id)), books.messages(job_id))
+    job_id = create(n_epochs=20)
+    reach_step(books, job_id, 3)
+    zombie = freeze_runner(server, books)
+    epoch = books.job(job_id)["epoch"]
+    second_runner(server)
+    if wakes == "while the other works":
+        until(lambda: books.job(job_id)["epoch"] > epoch)
         zombie.send_signal(signal.SIGCONT)
-        time.sleep(1.5)
-        assert (dict(books.job(job_id)), books.messages(job_id)) == before
-        assert books.messages(job_id)[-1] == SUCCESS
-        assert f"/e{epoch}/" not in books.model(job_id)["blob_key"], "published by the zombie's epoch"
-        books.check(job_id)
+    assert wait_for_end(client, job_id).status == "succeeded"
+    before = (dict(books.job(job_id)), books.messages(job_id))
+    zombie.send_signal(signal.SIGCONT)
+    time.sleep(LEASE_SECONDS / 2)
+    assert (dict(books.job(job_id)), books.messages(job_id)) == before
+    assert books.messages(job_id)[-1] == SUCCESS
+    assert f"/e{epoch}/" not in books.model(job_id)["blob_key"], "published by the zombie's epoch"
+    books.check(job_id)
 
 
-def test_shutdown_does_not_wait_for_chats_that_wait_for_an_engine(tmp_path: Path) -> None:
-    with hurt(tmp_path) as (server, books), ThreadPoolExecutor() as threads:
+def test_shutdown_does_not_wait_for_chats_that_wait_for_an_engine(server: Server, books: Books) -> None:
+    with ThreadPoolExecutor() as threads:
         runner = freeze_runner(server, books)
         body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
         waiting = threads.submit(httpx.post, f"{server.url}/v1/chat/completions", json=body, timeout=60)
@@ -355,3 +304,75 @@ def test_shutdown_does_not_wait_for_chats_that_wait_for_an_engine(tmp_path: Path
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert answer.json()["error"]["message"] == "The server is shutting down."
         runner.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Books]]:
+    """A server that tests bring down; the next one starts it again on what is left."""
+    with hurt(tmp_path_factory.mktemp("victim")) as running:
+        yield running
+
+
+def begin(server: Server, books: Books, count: int) -> list[str]:
+    """Slow jobs that have made two steps, on a server that is up."""
+    if server.survivors() == []:
+        server.start()
+    with connect(server) as client:
+        file_id = upload(client).id
+        making = [
+            client.fine_tuning.jobs.create(model="tiny", training_file=file_id, seed=Behaviour.SLOW).id
+            for _ in range(count)
+        ]
+    for job_id in making:
+        reach_step(books, job_id, 2)
+    return making
+
+
+def test_drain_burns_no_attempt_and_the_next_server_goes_on(victim: tuple[Server, Books]) -> None:
+    server, books = victim
+    job_ids = begin(server, books, 2)
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 20
+    assert server.process is not None
+    assert server.process.returncode == 0
+    assert server.survivors() == []
+    for job_id in job_ids:
+        row = books.job(job_id)
+        assert (row["status"], row["attempt"], row["runner_id"]) == ("queued", 0, None)
+        assert row["step"] >= 2
+    server.start()
+    for job_id in job_ids:
+        until(lambda job_id=job_id: any("resumed at step" in message for message in books.messages(job_id)))
+        books.check(job_id)
+        assert f"Fine-tuning job resumed at step {row_step(books, job_id)}" in books.messages(job_id)
+
+
+def row_step(books: Books, job_id: str) -> int:
+    """The step behind which the first run ended: none was lost, and none was told twice."""
+    told = [event for event in books.events(job_id) if event["type"] == "metrics" or "resumed" in event["message"]]
+    position = next(n for n, event in enumerate(told) if "resumed" in event["message"])
+    return told[position - 1]["data"]["step"]
+
+
+def test_nothing_is_left_of_a_server_whose_supervisor_was_killed(victim: tuple[Server, Books]) -> None:
+    server, books = victim
+    (job_id,) = begin(server, books, 1)
+    assert server.process is not None
+    assert len(server.survivors()) >= 4
+    server.process.kill()
+    server.process.wait()
+    until(lambda: server.survivors() == [], seconds_max=20)
+    assert books.job(job_id)["status"] == "queued"
+    books.check(job_id)
+
+
+def test_host_outlives_no_runner_that_was_killed(victim: tuple[Server, Books]) -> None:
+    """All others at once, so that nobody is left to clean up: the host itself must notice."""
+    server, books = victim
+    begin(server, books, 1)
+    tree = server.tree()
+    assert len(tree["host"]) == 1
+    for process in (*tree["supervisor"], *tree["runner"], *tree["api"]):
+        process.kill()
+    until(lambda: server.survivors() == [], seconds_max=5 * LEASE_SECONDS)

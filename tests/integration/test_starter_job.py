@@ -159,7 +159,7 @@ def test_tuned_model_can_be_tuned_on(trained: Trained) -> None:
     parameters = {"model": trained.job.fine_tuned_model, "hyperparameters": {"n_epochs": 1}}
     job, _ = follow(trained.client, create(trained.client, **parameters))
     events = list(trained.client.fine_tuning.jobs.list_events(job.id, limit=100))
-    first = [dict(event.data) for event in reversed(events) if event.type == "metrics"][0]
+    first = next(dict(event.data) for event in reversed(events) if event.type == "metrics")
     assert job.model == trained.job.fine_tuned_model
     assert first["train_loss"] < trained.steps[0]["train_loss"] / 2
 

@@ -26,7 +26,7 @@ def create(name: Annotated[str, typer.Argument(help="What the key is for.")], as
     if as_json:
         print_json({"name": name, "key": secret})
         return
-    print(secret)
+    typer.echo(secret)
     err.say("This key is not shown again. From now on every request to this server needs a key.")
 
 

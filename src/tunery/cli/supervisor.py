@@ -84,7 +84,7 @@ async def supervise(config: Settings, *, on_ready: Callable[[str], Awaitable[Non
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _stop_or_exit, stopped)
     config = config.model_copy(update={"device": await resolve_device(config.device)})
-    environment = os.environ | settings_module.environment(config)
+    environment = settings_module.child_environment(config)
     await run_once("tunery.runner.bootstrap", environment=environment)
     descriptor = listener.fileno()
     api = Child("api", ["tunery.api", str(descriptor)], environment, (descriptor,))
@@ -146,7 +146,7 @@ async def resolve_device(wanted: str) -> str:
     """The device that will be used. Raises StartError with the reason when a named one cannot be."""
     if wanted == "cpu" or (wanted == "auto" and not may_have_gpu()):
         return "cpu"
-    answer = json.loads(await run_once("tunery.host.probe", wanted, environment=dict(os.environ)))
+    answer = json.loads(await run_once("tunery.host.probe", wanted, environment=settings_module.child_environment()))
     if answer["device"] is None:
         raise StartError(f"The device {wanted} cannot be used: {answer['reason']} Use --device cpu, or mend it.")
     if answer["reason"]:

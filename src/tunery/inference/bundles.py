@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunery.inference.adapters import ResidentAdapter, lay_out, name_site
+from tunery.inference.adapters import Factor, ResidentAdapter, lay_out, name_site
 from tunery.modeling.lora import Adapter, LoraPair
 
 _BUNDLE_RANKS_MAX = 128
@@ -29,9 +29,7 @@ _PROBE_RANKS = (16, 3, 8, 16, 4, 32, 16, 33)
 class _Part:
     """A bundle's share of one linear; `owners_C` names the adapter (its place in the bundle) of each inner column."""
 
-    inner_IC: Tensor
-    columns: slice
-    outer_RO: Tensor
+    factor: Factor
     owners_C: Tensor
 
 
@@ -57,7 +55,8 @@ class Bundle:
         start = 0
         for path, factors in zip(paths, found, strict=True):
             outer_RO = _join_tensors([factor.outer_RO for _, factor in factors], dim=0)
-            self.parts[path] = _Part(inner_IC, slice(start, start + outer_RO.shape[0]), outer_RO, owners_C)
+            columns = slice(start, start + outer_RO.shape[0])
+            self.parts[path] = _Part(Factor(inner_IC, columns, outer_RO), owners_C)
             start += outer_RO.shape[0]
 
 
@@ -79,10 +78,11 @@ class _Share:
 
     def reduce(self, x_NI: Tensor, part: _Part) -> Tensor:
         """A x where row and column belong together, else zero, N R. Linears in a row that read one input share it."""
-        if self._seen is None or self._seen[0] is not x_NI or self._seen[1] is not part.inner_IC:
-            self._seen = (x_NI, part.inner_IC)
-            self._inner_NC = torch.mm(x_NI.float(), part.inner_IC).masked_fill_(self._find_foreign(part), 0.0)
-        return self._inner_NC[:, part.columns]
+        if self._seen is None or self._seen[0] is not x_NI or self._seen[1] is not part.factor.inner_IC:
+            self._seen = (x_NI, part.factor.inner_IC)
+            inner_NC = torch.mm(x_NI.float(), part.factor.inner_IC)
+            self._inner_NC = inner_NC.masked_fill_(self._find_foreign(part), 0.0)
+        return self._inner_NC[:, part.factor.columns]
 
     def _find_foreign(self, part: _Part) -> Tensor:
         key = id(part.owners_C)
@@ -111,9 +111,9 @@ class RowAdapters:
             part = share.parts[path]
             inner_NR = share.reduce(x_NI, part)
             if out_NO.dtype == inner_NR.dtype:
-                out_NO.addmm_(inner_NR, part.outer_RO)
+                out_NO.addmm_(inner_NR, part.factor.outer_RO)
             else:
-                out_NO.add_(inner_NR @ part.outer_RO)
+                out_NO.add_(inner_NR @ part.factor.outer_RO)
         return out_NO
 
 

@@ -1,7 +1,6 @@
 """Hosts as child processes: spawn, talk, notice their death at once."""
 
 import asyncio
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -11,17 +10,20 @@ import msgspec
 
 from tunery import frames
 from tunery.observability import logger
+from tunery.settings import child_environment
 from tunery.training.reports import FromHost, Ready, Report, Stopped, ToHost
 
 EXIT_SECONDS_MAX = 5.0
 log = logger("runner")
 
 # glibc gives activations back to the kernel after every step and faults them in again; a host keeps them instead.
-ALLOCATOR = {
+# OpenMP's threads wait by spinning, which starves the other host and the API where all share few cores.
+HOST_VARIABLES = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
     "MALLOC_TOP_PAD_": "268435456",
+    "OMP_WAIT_POLICY": "passive",
 }
 
 
@@ -75,7 +77,7 @@ class HostProcess:
                 *plan.arguments(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=os.environ | ALLOCATOR,
+                env=child_environment(variables=HOST_VARIABLES),
                 start_new_session=True,
             )
         reader, writer = await asyncio.open_connection(sock=ours)
