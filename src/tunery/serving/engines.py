@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from tunery import frames
-from tunery.errors import ApiError, EngineUnavailable, InvalidRequest, ModelNotFound, Overloaded, ServerError
+from tunery.errors import ApiError, EngineUnavailable, InvalidRequest, NotFound, Overloaded, ServerError
 from tunery.serving.port import EngineLocator
 from tunery.types.sampling import Cancel, FromEngine, Sampled, SampleFailed, SampleRequest
 
@@ -117,10 +117,10 @@ class SocketEngines:
 
 
 def _api_error(failed: SampleFailed) -> ApiError:
-    if failed.code == "context_length_exceeded":
-        return InvalidRequest(failed.message, code=failed.code, param="messages")
+    if failed.code in ("context_length_exceeded", "invalid_value"):
+        return InvalidRequest(failed.message, code=failed.code)
     if failed.code == "rate_limit_exceeded":
         return Overloaded(failed.message, code=failed.code, retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
     if failed.code == "model_not_found":
-        return ModelNotFound(failed.message)
+        return NotFound(failed.message, code=failed.code, param="model")
     return ServerError(failed.message, code=failed.code)

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from tunery.errors import DatabaseUnavailable
+from tunery.errors import DatabaseUnavailable, StartError
 
 Row = RowMapping
 T = TypeVar("T")
@@ -32,13 +32,14 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.is_sqlite = _backend(url) == "sqlite"
         if self.is_sqlite:
             self._reader = _sqlite_engine(url, writes=False)
             self._writer = _sqlite_engine(url, writes=True)
             self._threads = ThreadPoolExecutor(1, thread_name_prefix="tunery-writer")
         else:
-            self._reader = self._writer = create_engine(_with_psycopg(url), pool_size=8, pool_pre_ping=True)
+            self._writer = _postgres_engine(url)
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ")
             self._threads = ThreadPoolExecutor(8, thread_name_prefix="tunery-database")
         self._read_connection: Connection | None = None
 
@@ -114,11 +115,22 @@ def _translated_errors() -> Iterator[None]:
         raise DatabaseUnavailable(f"The database cannot be used at the moment: {error.orig}") from error
 
 
-def _with_psycopg(url: str) -> str:
-    parsed = make_url(url)
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    return parsed.render_as_string(hide_password=False)
+def _backend(url: str) -> str:
+    try:
+        name = make_url(url).get_backend_name()
+    except ArgumentError:
+        raise StartError("The database URL cannot be read; it looks like postgresql://user@host/name.") from None
+    if name not in ("sqlite", "postgresql", "postgres"):
+        raise StartError(f"The database '{name}' is not supported; SQLite and PostgreSQL are.")
+    return name
+
+
+def _postgres_engine(url: str) -> Engine:
+    parsed = make_url(url).set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(parsed, pool_size=8, pool_pre_ping=True)
+    except ModuleNotFoundError:
+        raise StartError("PostgreSQL needs one more package: pip install 'tunery[postgres]'.") from None
 
 
 def _sqlite_engine(url: str, *, writes: bool) -> Engine:

@@ -16,8 +16,6 @@ from sqlalchemy import make_url
 from tunery.errors import DatabaseUnavailable, StartError
 from tunery.store.database import Connection, Database
 
-NEWER_STATUS = 3
-
 
 def configuration() -> Config:
     config = Config()
