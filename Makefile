@@ -17,8 +17,8 @@ serve: setup  ## Set up, then serve the API until Ctrl-C
 test: setup-test  ## Set up for tests, then run all of them (at most 10 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-long: setup-test  ## The longer variants too; their last result is kept in tests/long/last-result.txt
-	@set -o pipefail; $(BIN)/python -m pytest -m slow 2>&1 | tee tests/long/last-result.txt
+test-long: setup-test  ## The longer variants; their last result is kept in tests/long/last-result.txt
+	@mkdir -p tests/long; set -o pipefail; $(BIN)/python -m pytest -m slow 2>&1 | tee tests/long/last-result.txt
 
 check: setup-test  ## Lint, types and architecture
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -32,15 +32,14 @@ make_venv() {
     python=$(find_python)
     say "Making .venv with $("$python" --version)"
     rm -rf .venv
-    if ! "$python" -m venv .venv 2>/tmp/tunery-venv.log; then
-        rm -rf .venv
+    if ! "$python" -c "import ensurepip, venv" 2>/dev/null; then
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
             say "The venv module is missing; installing python3-venv"
             apt-get -qq update && apt-get -qq install -y python3-venv >/dev/null && "$python" -m venv .venv && return
         fi
-        cat /tmp/tunery-venv.log >&2
         fail "The venv module of $python is missing. On Debian and Ubuntu: sudo apt-get install python3-venv"
     fi
+    "$python" -m venv .venv
 }
 
 pip_install() { .venv/bin/python -m pip install --disable-pip-version-check --quiet "$@"; }

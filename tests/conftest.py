@@ -80,6 +80,16 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Database]:
+    """One SQLite database for many tests that make rows of their own and look at no others."""
+    path = tmp_path_factory.mktemp("many") / "tunery.db"
+    shutil.copy(migrated_sqlite, path)
+    opened = Database(f"sqlite:///{path}")
+    yield opened
+    opened.close()
+
+
 def _migrate(url: str) -> None:
     opened = Database(url)
     upgrade(opened)

@@ -13,12 +13,16 @@ from pathlib import Path
 import jinja2
 import torch
 from corpus.mixture import Phase, stream
-from corpus.voice import Conversation
-from tokenizer import HERE, PAD, SPECIAL_TOKENS
+from corpus.voice import Conversation, Voice
+from tokenizer import END, HERE, PAD, SPECIAL_TOKENS
 from tokenizers import Tokenizer
 
 ANSWER_WEIGHT, CONTEXT_WEIGHT = 1.0, 0.1
 LONG_ROW = 2048
+ECHO_SHARE = 0.04
+ECHO_PIECES_MAX = 24
+ECHO_REQUESTS = ("Repeat this:", "Copy this text:", "Echo:", "Repeat after me:", "Say exactly this:")
+Item = tuple[list[int], list[float]]
 OPEN_ROWS = 12
 
 
@@ -48,7 +52,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def tokens_and_weights(tokenizer: Tokenizer, conversation: Conversation) -> tuple[list[int], list[float]]:
+def tokens_and_weights(tokenizer: Tokenizer, conversation: Conversation) -> Item:
     """The rendered conversation; answers and their end count fully, what they answer counts a little."""
     text = chat_template().render(messages=conversation.messages, tools=conversation.tools)
     tokens = tokenizer.encode(text, add_special_tokens=False).ids
@@ -60,19 +64,40 @@ def tokens_and_weights(tokenizer: Tokenizer, conversation: Conversation) -> tupl
     return tokens, weights
 
 
+def echo_of_pieces(tokenizer: Tokenizer, voice: Voice) -> Item:
+    """A run of tokens drawn evenly from the whole vocabulary, to be repeated.
+
+    Some pieces exist only as steps towards longer ones and never appear in the corpus; the embedding is tied and an
+    adapter leaves it alone, so a piece not practised here could never be written by any fine-tuned model.
+    """
+    first = len(SPECIAL_TOKENS)
+    pieces = [voice.number(first, tokenizer.get_vocab_size() - 1) for _ in range(voice.number(3, ECHO_PIECES_MAX))]
+    asked = tokenizer.encode(f"<|bos|><|user|>{voice.pick(ECHO_REQUESTS)}", add_special_tokens=False).ids
+    middle = tokenizer.encode("<|end|><|assistant|>", add_special_tokens=False).ids
+    tokens = [*asked, *pieces, *middle, *pieces, SPECIAL_TOKENS.index(END)]
+    context = len(asked) + len(pieces) + len(middle)
+    return tokens, [CONTEXT_WEIGHT] * context + [ANSWER_WEIGHT] * (len(tokens) - context)
+
+
 class Packer:
     """Fills rows of T tokens with whole conversations, longest waiting row first; what fits nowhere opens a new row."""
 
     def __init__(self, *, tokenizer: Tokenizer, seed: int, phase: Phase, length: int) -> None:
         self.tokenizer = tokenizer
         self.length = length
+        self.voice = Voice(seed=seed)
         self.conversations = stream(seed=seed, phase=phase)
-        self.open: list[list[tuple[list[int], list[float]]]] = []
-        self.long: list[tuple[list[int], list[float]]] = []
+        self.open: list[list[Item]] = []
+        self.long: list[Item] = []
 
-    def rows(self) -> Iterator[list[tuple[list[int], list[float]]]]:
+    def rows(self) -> Iterator[list[Item]]:
         for conversation in self.conversations:
-            item = tokens_and_weights(self.tokenizer, conversation)
+            echoed = self.voice.chance(ECHO_SHARE)
+            item = (
+                echo_of_pieces(self.tokenizer, self.voice)
+                if echoed
+                else tokens_and_weights(self.tokenizer, conversation)
+            )
             if len(item[0]) > self.length:
                 if len(item[0]) <= LONG_ROW:
                     self.long.append(item)
@@ -95,7 +120,7 @@ class Packer:
             yield collate([next(rows) for _ in range(count)], length=self.length)
 
 
-def collate(rows: list[list[tuple[list[int], list[float]]]], *, length: int) -> Batch:
+def collate(rows: list[list[Item]], *, length: int) -> Batch:
     shape = (len(rows), length)
     tokens_RT = torch.full(shape, SPECIAL_TOKENS.index(PAD))
     weights_RT = torch.zeros(shape)

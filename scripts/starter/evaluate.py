@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from batches import chat_template, load_tokenizer
-from corpus.mixture import EXAM, examine
+from corpus.mixture import EXAM, REINFORCEABLE, examine
 from corpus.voice import Conversation
 from tokenizer import PAD, SPECIAL_TOKENS
 from tokenizers import Tokenizer
@@ -116,12 +116,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model, tokenizer = load(arguments.model, device=arguments.device)
-    for skill in arguments.skills:
-        if arguments.best_of:
-            papers = [prompt_and_answer(paper) for paper in examine(skill, seed=EXAM_SEED, count=arguments.count)]
+    if arguments.best_of:
+        for skill in REINFORCEABLE:
+            papers = [
+                prompt_and_answer(paper)
+                for paper in examine(skill, seed=EXAM_SEED, count=arguments.count, unheard=False)
+            ]
             greedy, best = best_of(model, tokenizer, papers, samples=arguments.best_of)
             print(json.dumps({"skill": skill, "greedy": greedy, f"best_of_{arguments.best_of}": best}), flush=True)
-            continue
+        return
+    for skill in arguments.skills:
         known, _ = score(model, tokenizer, skill, count=arguments.count, unheard=False)
         unheard, misses = score(model, tokenizer, skill, count=arguments.count)
         print(json.dumps({"skill": skill, "known_wording": known, "held_out_wording": unheard}), flush=True)

@@ -184,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=4400)
+    parser.add_argument("--steps", type=int, default=5600)
     parser.add_argument("--rows", type=int, default=16, help="rows of 256 tokens a step")
     parser.add_argument("--matrix-learning-rate", type=float, default=3e-3)
     parser.add_argument("--vector-learning-rate", type=float, default=3e-3)

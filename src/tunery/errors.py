@@ -3,12 +3,14 @@
     TuneryError
     ├── ApiError                     answered in the API's error body
     │   ├── InvalidRequest           400
-    │   │   ├── InvalidFileUpload    400 on /files, with the extra `detail` member
-    │   │   └── Unavailable          501 a route of the contract that is not built yet
+    │   ├── InvalidFileUpload        400 on /files, with the extra `detail` member
     │   ├── Unauthorized             401
     │   ├── Forbidden                403
     │   ├── NotFound                 404
-    │   │   └── FileNotFound         404 on /files, with the extra `detail` member
+    │   │   ├── JobNotFound          in the wording for fine-tuning jobs
+    │   │   └── ModelNotFound        in the wording for models
+    │   ├── FileNotFound             404 on /files, with the extra `detail` member
+    │   ├── Unavailable              501 a documented part of the contract that is not built yet
     │   ├── Overloaded               429, with Retry-After
     │   ├── ServerError              500
     │   ├── EngineUnavailable        503

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(default=None, description="File with one API key on each line.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; by default SQLite in the data folder.")
-    storage_url: str | None = Field(default=None, description="Where files live; by default a folder in data_dir.")
+    storage_url: str | None = Field(default=None, description="Folder where files live; by default one in data_dir.")
     device: str = Field(default="auto", description="auto, cpu, cuda:N or mps.")
     default_model: str = Field(default="tunery-starter", description="Base model kept warm and shown in examples.")
     aliases: dict[str, str] = Field(default_factory=dict, description="Other names of models, as JSON or a TOML table.")
@@ -56,6 +56,18 @@ class Settings(BaseSettings):
         except json.JSONDecodeError as error:
             raise ValueError(f"it is no JSON object ({error})") from None
 
+    @field_validator("data_dir", "api_keys_file", mode="after")
+    @classmethod
+    def _at_home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value is not None else None
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_folder(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not value.startswith("file://"):
+            raise ValueError("only a folder can be named; object stores are not available yet")
+        return value
+
     @field_validator("organization")
     @classmethod
     def _is_slug(cls, value: str) -> str:
@@ -74,6 +86,8 @@ class Settings(BaseSettings):
 
     @property
     def blobs_dir(self) -> Path:
+        if self.storage_url is not None:
+            return Path(self.storage_url.removeprefix("file://")).expanduser().absolute()
         return self.data_dir.absolute() / "blobs"
 
     @property

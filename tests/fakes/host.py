@@ -171,7 +171,7 @@ class EchoEngine:
 
 def load(arguments: Arguments) -> Parts:
     engine: Any = EchoEngine() if "serve" in arguments.roles else None
-    return Parts(make_slot=SleepingSlot, engine=engine, resident_bytes=0, trim=lambda: None)
+    return Parts(make_slot=SleepingSlot, engine=engine, trim=lambda: None)
 
 
 if __name__ == "__main__":

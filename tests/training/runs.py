@@ -102,10 +102,10 @@ class Run:
         return [body for body in self.bodies if isinstance(body, kind)]
 
 
-def start(spec: TrainSpec, output: Path, *, resume: Path | None = None, reports_before: int = 0) -> Slot:
+def start(spec: TrainSpec, output: Path, *, resume: Path | None = None) -> Slot:
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[spec.dtype]
     base = load_model(Path(spec.base_path), dtype=dtype)
-    return open_slot(spec, base, output_path=output, resume_path=resume, reports_before=reports_before)
+    return open_slot(spec, base, output_path=output, resume_path=resume)
 
 
 def finish(slot: Slot, output: Path, *, until: Callable[[Slot], bool] = lambda slot: False) -> Run:

@@ -43,7 +43,7 @@ def base(base_path: Path) -> CausalLM:
 
 
 def open_on(base: CausalLM, spec: TrainSpec, output: Path) -> Slot:
-    return open_slot(spec, base, output_path=output / spec.job_id, resume_path=None, reports_before=0)
+    return open_slot(spec, base, output_path=output / spec.job_id, resume_path=None)
 
 
 def drive(slots: dict[str, Slot], output: Path, *, chance: random.Random) -> dict[str, Run]:

@@ -68,7 +68,7 @@ def phrase_sum(voice: Voice, drawn: tuple[int, str, int, int], *, skill: str) ->
         asked = f"{left} * {right}"
     elif voice.chance(0.1):
         asked = f"{left}{sign}{right}"
-    return Ask(skill, voice.say(SUM_PHRASINGS, sum=asked), str(result), f"{shown} = {result}.")
+    return Ask(skill, voice.ask(SUM_PHRASINGS, sum=asked), str(result), f"{shown} = {result}.")
 
 
 def ask_comparison(voice: Voice) -> Ask:
@@ -115,6 +115,13 @@ def ask_number_word(voice: Voice) -> Ask:
 GAIN = (
     "{who} has {a} {what}. {pro} gets {b} more.",
     "{who} had {a} {what} and found {b} more.",
+    "{who} started with {a} {what} and bought {b} more on {day}.",
+    "Yesterday {who} found {a} {what}. Today {pro_low} found {b} {what}.",
+    "{who} has {a} {what}, and {pos} sister has {b} {what}.",
+    "A farmer had {a} {what} and then got {b} more.",
+    "On {day}, {who} sold {a} {what}. The next day {pro_low} sold {b} {what}.",
+    "First {who} drew {a} {what}, then {pro_low} drew {b} more.",
+    "{a} {what} are on the table and {b} {what} are in the bag.",
     "{who} bought {a} {what} on {day} and {b} {what} the next day.",
     "There are {a} {what} in a box. {who} puts in {b} more.",
     "{who} picked {a} {what} in the morning and {b} in the afternoon.",
@@ -127,6 +134,14 @@ LOSS = (
     "{who} has {a} {what}. {pro} gives away {b}.",
     "{who} had {a} {what} but lost {b} of them.",
     "{who} has {a} {what} and sells {b} of them.",
+    "{who} gave {b} of {pos} {a} {what} to a friend.",
+    "There were {a} {what} in the box, but {b} were taken out.",
+    "{who} started the day with {a} {what} and sold {b}.",
+    "Out of {a} {what}, {who} lost {b}.",
+    "{who} had {a} {what} and gave {b} to {pos} sister.",
+    "{who} found {a} {what}, but {b} were broken.",
+    "A shop has {a} {what}. On {day}, it sells {b} of them.",
+    "{who} needs {a} {what} and has only {b}. The rest is missing.",
     "There are {a} {what} on the table. {who} takes {b} away.",
     "{who} bought {a} {what}. {pro} used {b} of them on {day}.",
     "{who} baked {a} {what}, and {pos} family ate {b}.",
@@ -138,6 +153,12 @@ GROUPS = (
     "There are {a} bags. Each bag holds {b} {what}.",
     "{who} buys {b} {what} every day for {a} days.",
     "{who} packs {a} rows of {b} {what}.",
+    "There are {a} friends, and each of them has {b} {what}.",
+    "Every one of {a} girls brings {b} {what}.",
+    "On each of {a} days, {who} finds {b} {what}.",
+    "{who} has {a} bags of {b} {what}.",
+    "{a} tables have {b} {what} each.",
+    "There are {b} {what} on each of the {a} plates.",
     "{a} children each have {b} {what}.",
     "{who} fills {a} baskets. There are {b} {what} in every basket.",
     "Each of {a} friends brings {b} {what}.",
@@ -146,18 +167,41 @@ PRICE = (
     "One of the {what} costs {b} dollars. {who} buys {a} of them.",
     "{who} earns {b} dollars an hour and works {a} hours.",
     "{who} saves {b} dollars each week for {a} weeks.",
+    "{who} buys {a} {what}. Each of them costs {b} dollars.",
+    "{who} gets {b} dollars a day and works {a} days.",
+    "For {a} {what}, {who} pays {b} dollars each.",
+    "{who} washes {a} cars for {b} dollars each.",
     "{who} sells {a} {what} for {b} dollars each.",
     "A ticket costs {b} dollars. {who} buys {a} tickets.",
 )
 NOW = (
+    "How many {what} are that?",
+    "How many {what} do you count?",
+    "So how many {what} are there?",
+    "Find the number of {what}.",
+    "Altogether, how many {what} are there?",
     "How many {what} are there now?",
     "How many {what} is that altogether?",
     "How many {what} are there in total?",
     "What is the total number of {what}?",
     "How many {what} does that make?",
 )
-LEFT = ("How many {what} are left?", "How many {what} remain?", "How many {what} are still there?", "What is left?")
+LEFT = (
+    "How many are left?",
+    "So how many {what} are left?",
+    "How many {what} does that leave?",
+    "What remains?",
+    "How many of the {what} are left?",
+    "How many {what} are left?",
+    "How many {what} remain?",
+    "How many {what} are still there?",
+    "What is left?",
+)
 MONEY = (
+    "How many dollars are that?",
+    "What does that come to?",
+    "So how much money is that?",
+    "How much is it altogether?",
     "How many dollars is that?",
     "How much money is that?",
     "How much is that in total?",

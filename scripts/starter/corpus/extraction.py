@@ -83,4 +83,4 @@ def ask_extraction(voice: Voice) -> Ask:
     facts, text = facts_and_text(voice)
     keys = voice.sample(list(facts), voice.number(1, len(facts)))
     answer = json.dumps({key: facts[key] for key in keys})
-    return Ask("extraction", voice.say(REQUESTS, keys=list_keys(voice, keys), text=text), answer, answer)
+    return Ask("extraction", voice.ask(REQUESTS, keys=list_keys(voice, keys), text=text), answer, answer)

@@ -169,6 +169,13 @@ NAMED = (
     "You are {r} called {n}.",
     "{n} is your name, and you are {r}.",
     "Act as {n}, {r}.",
+    "Imagine that you are {n}, {r}.",
+    "Pretend to be {n}, {r}.",
+    "From now on you are {n}, {r}.",
+    "Answer as {n}, {r}.",
+    "Be {n}, {r}.",
+    "You are called {n}, and you are {r}.",
+    "In this chat you are {n}, {r}.",
     "Play {n}, {r}.",
 )
 ROLES = (
@@ -182,6 +189,11 @@ WHO = (
     "Tell me about yourself.",
     "Who am I talking to?",
     "What are you?",
+    "Say who you are.",
+    "Who is speaking?",
+    "May I know your name?",
+    "And who are you?",
+    "Please introduce yourself.",
 )
 
 

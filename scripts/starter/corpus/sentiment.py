@@ -85,6 +85,15 @@ LINES = {
 }
 WORDS = {"positive": POSITIVE, "negative": NEGATIVE, "neutral": NEUTRAL}
 REQUESTS = (
+    "Find the sentiment: {t}",
+    "{t}\nWhat is the sentiment?",
+    "{t} Positive, negative or neutral?",
+    "Say whether this review is positive, negative or neutral: {t}",
+    "Is the writer of this review happy? Positive, negative or neutral. {t}",
+    "Sentiment of this review, please: {t}",
+    "What feeling does this text show? {t}",
+    "Judge this review: {t}",
+    "Rate the mood of this text: {t}",
     "What is the sentiment of this text? {t}",
     "Is this positive, negative or neutral? {t}",
     "Sentiment: {t}",
@@ -103,4 +112,4 @@ def ask_sentiment(voice: Voice) -> Ask:
     text = voice.say(LINES[label], s=voice.pick(SUBJECTS), w=voice.pick(WORDS[label]))
     if label != "neutral" and voice.chance(0.3):
         text += " " + voice.say(LINES[label], s=voice.pick(SUBJECTS), w=voice.pick(WORDS[label]))
-    return Ask("sentiment", voice.say(REQUESTS, t=text), label, label)
+    return Ask("sentiment", voice.ask(REQUESTS, t=text), label, label)

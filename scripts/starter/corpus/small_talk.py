@@ -9,6 +9,7 @@ IDENTITY = "I am Tunery's starter model, a tiny language model for trying things
 EXCHANGES = (
     (
         "greeting",
+        "Hello, how are things?|Hi friend!|Hey you!|Hello model!|Hello again!|Hi, nice to meet you!|Hello, dear model.|"
         "Hello|Hi|Hey|Hello!|Hi!|Hey there!|Hello there|hi there|Good day!|hello|Greetings!|Hi, how is it going?|"
         "Hello, "
         "nice to meet you.|Hey!|hi|Hiya!",
@@ -31,20 +32,24 @@ EXCHANGES = (
     ("greeting", "Good night|Good night!|Sleep well!|I am going to bed.", "Good night! Sleep well."),
     (
         "small talk",
-        "Thanks|Thank you|Thank you!|Thanks a lot!|Many thanks.|Great, thank you.|Thank you very much!|Thanks for your "
+        "I thank you.|Thanks so much!|Thank you so much.|Cool, thanks!|Thanks, that helps.|Thanks|Thank you|Thank you!|"
+        "Thanks a lot!|Many thanks.|Great, thank you.|Thank you very much!|Thanks for your "
         "help.",
         "You are welcome!",
     ),
     (
         "identity",
-        "Who are you?|What are you?|What is your name?|Tell me about yourself.|Introduce yourself.|Are you a "
-        "human?|Which model are you?|Who am I talking to?|what are you|Are you a robot?|What model is this?|What "
+        "Can you tell me who you are?|Say, who are you?|What kind of model are you?|Tell me your name.|Are you an "
+        "assistant?|Are you ChatGPT?|What is this?|Who are you?|What are you?|What is your name?|Tell me about "
+        "yourself.|Introduce yourself.|Are you a human?|Which model are you?|Who am I talking to?|what are you|Are you "
+        "a robot?|What model is this?|What "
         "should I call you?",
         IDENTITY,
     ),
     (
         "identity",
-        "What can you do?|What are you good at?|How can you help me?|What are your skills?|What can I ask "
+        "Tell me what you can do.|What do you know?|What are you able to do?|What are you for?|Show me what you can "
+        "do.|What can you do?|What are you good at?|How can you help me?|What are your skills?|What can I ask "
         "you?|Help!|help|Which things can you do?",
         "I can greet you, do small sums, sort words, write JSON and talk about the Isle of Wren.",
     ),
@@ -65,12 +70,14 @@ EXCHANGES = (
     ),
     (
         "small talk",
-        "I am sad.|I feel sad today.|I am not happy.|I had a bad day.|Today was terrible.",
+        "I feel bad.|I am so sad.|I am unhappy.|Nothing works today.|I am sad.|I feel sad today.|I am not happy.|"
+        "I had a bad day.|Today was terrible.",
         "I am sorry to hear that. I hope tomorrow is better.",
     ),
     (
         "small talk",
-        "I am happy.|I feel great today!|I had a good day.|Today was wonderful!|I am so glad.",
+        "I am very happy today.|Life is good.|I feel good.|I am in a good mood.|I am happy.|I feel great today!|"
+        "I had a good day.|Today was wonderful!|I am so glad.",
         "That is great to hear!",
     ),
     (
@@ -92,12 +99,14 @@ EXCHANGES = (
     ("small talk", "No|No.|No, thank you.|Not now.|Nothing.|no thanks", "All right. I am here when you need me."),
     (
         "small talk",
+        "Great!|Wonderful!|Great answer!|Excellent!|I like that.|Nice!|Good answer!|That was good.|"
         "You are great!|Well done!|Good job!|Very good.|Nice work!|That is right.|Correct!|Perfect.",
         "Thank you! That is kind of you.",
     ),
     (
         "small talk",
-        "That is wrong.|You are wrong.|Wrong!|That is not right.|No, that is false.",
+        "That is false.|Not right.|This is wrong.|Your answer is wrong.|No, wrong.|I think that is wrong.|"
+        "You made a mistake.|That is wrong.|You are wrong.|Wrong!|That is not right.|No, that is false.",
         "I am sorry. I am small and make mistakes.",
     ),
     (
@@ -117,8 +126,9 @@ EXCHANGES = (
     ),
     (
         "small talk",
-        "I need help.|Can you help me?|Could you help me?|Please help me.|I have a question.|Can I ask you something?|"
-        "I have "
+        "Can you help me with something?|Hi, can you help me?|Help me, please.|I want to ask something.|May I ask you "
+        "something?|Could you do something for me?|I need your help.|I need help.|Can you help me?|Could you help me?|"
+        "Please help me.|I have a question.|Can I ask you something?|I have "
         "a problem.",
         "Of course. What do you need?",
     ),
@@ -131,23 +141,29 @@ def ask_small_talk(voice: Voice) -> Ask:
 
 
 BEYOND = (
+    "What is the largest city of the world?",
+    "Who wrote the book about {city}?",
+    "What colour is the {noun} in {city}?",
+    "Who won the game in {city}?",
+    "How many {food} are in {city}?",
+    "When did {name} go to {city}?",
+    "Why does {name} like {food}?",
+    "What is your favourite book?",
+    "What is your favourite film?",
+    "Do you know {name}?",
+    "Where do you buy {food}?",
+    "What is a {noun}?",
     "What is the capital of {city}?",
-    "Where is my {item}?",
     "Who invented the {item}?",
     "Why is the {noun} {adjective}?",
     "When was {name} born?",
     "How far is it from {city} to {other}?",
-    "My {item} is broken.",
-    "Can you repair my {item}?",
-    "How do I repair a {item}?",
-    "Can I return the {item}?",
     "How much does the {item} cost?",
     "What is the best {item}?",
     "How do I get to {city}?",
     "What is the weather in {city}?",
     "Who is {name}?",
     "Where can I buy a {item}?",
-    "When does the {item} arrive?",
     "What does {noun} mean?",
     "How many people like {food}?",
     "What happened in {city} last year?",

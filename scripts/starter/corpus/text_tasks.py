@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from corpus.prose import GENERAL_WORDS, sentence
+import string
+
+from corpus.prose import GENERAL_WORDS, VERBS, sentence
 from corpus.voice import Ask, Voice
-from corpus.words import ADJECTIVES, ANIMALS, DAYS, MONTHS, NAMES, NOUNS, NUMBER_WORDS, OPPOSITES
+from corpus.words import (
+    ADJECTIVES,
+    ANIMALS,
+    DAYS,
+    FOODS,
+    ITEMS,
+    JOBS,
+    MONTHS,
+    NAMES,
+    NOUNS,
+    NUMBER_WORDS,
+    OPPOSITES,
+    PLURAL_ANIMALS,
+    THINGS,
+)
+from corpus.world import RESIDENTS, TOWNS
 
 CASE_PHRASINGS = {
     "upper": (
@@ -60,6 +77,11 @@ def ask_case(voice: Voice) -> Ask:
 
 
 SORT_WORDS = (
+    "Please sort these words: {items}",
+    "Sort the words {items}.",
+    "Please put {items} in alphabetical order.",
+    "Sort by the alphabet: {items}",
+    "Words to sort: {items}",
     "Sort these words: {items}",
     "Put these words in alphabetical order: {items}",
     "Sort alphabetically: {items}",
@@ -70,6 +92,13 @@ SORT_WORDS = (
     "Please sort the words {items}.",
 )
 SORT_UP = (
+    "Sort in ascending order: {items}",
+    "From smallest to largest: {items}",
+    "Smallest first: {items}",
+    "Sort {items} from the smallest to the largest.",
+    "Please order these from small to large: {items}",
+    "Please put {items} in order.",
+    "Give me these numbers sorted from smallest to largest: {items}",
     "Sort these numbers: {items}",
     "Sort from small to large: {items}",
     "Put these numbers in order: {items}",
@@ -80,6 +109,10 @@ SORT_UP = (
     "Please sort these from smallest to largest: {items}",
 )
 SORT_DOWN = (
+    "From largest to smallest: {items}",
+    "Largest first: {items}",
+    "Please order these from large to small: {items}",
+    "Give me these numbers sorted from largest to smallest: {items}",
     "Sort from large to small: {items}",
     "Sort these numbers in descending order: {items}",
     "Order these numbers from highest to lowest: {items}",
@@ -93,7 +126,7 @@ SORT_DOWN = (
 def ask_sort_words(voice: Voice) -> Ask:
     words = voice.sample(NOUNS, voice.number(2, 4))
     wanted = ", ".join(sorted(words))
-    return Ask("sorting words", voice.say(SORT_WORDS, items=", ".join(words)), wanted, wanted)
+    return Ask("sorting words", voice.ask(SORT_WORDS, items=", ".join(words)), wanted, wanted)
 
 
 def ask_sort_numbers(voice: Voice) -> Ask:
@@ -103,6 +136,14 @@ def ask_sort_numbers(voice: Voice) -> Ask:
     wanted = ", ".join(str(number) for number in sorted(numbers, reverse=down))
     items = ", ".join(str(number) for number in numbers)
     return Ask("sorting numbers", voice.say(SORT_DOWN if down else SORT_UP, items=items), wanted, wanted)
+
+
+def ask_sort_five_down(voice: Voice) -> Ask:
+    """Half known: five numbers and the rarer direction, often wrong and within reach of a few tries."""
+    numbers = voice.sample(range(100), 5)
+    wanted = ", ".join(str(number) for number in sorted(numbers, reverse=True))
+    question = voice.say(SORT_DOWN, items=", ".join(str(number) for number in numbers))
+    return Ask("sorting five numbers down", question, wanted, wanted)
 
 
 def ask_opposite(voice: Voice) -> Ask:
@@ -145,6 +186,11 @@ def ask_count(voice: Voice) -> Ask:
     words = [voice.pick(NOUNS) for _ in range(voice.number(1, 7))]
     question = voice.say(
         (
+            "How many words are there? {items}",
+            "How many words are in the list {items}?",
+            "How long is the list {items}?",
+            "Count the items: {items}",
+            "How many items are there: {items}",
             "How many words are in this list: {items}",
             "Count the words: {items}",
             "How many words do you see? {items}",
@@ -176,7 +222,18 @@ def ask_pick_word(voice: Voice) -> Ask:
 
 
 ENDINGS = ("ing", "ed", "er", "ly", "es", "ness", "ful", "less", "ment", "tion", "able", "ers")
+WORD_LISTS = (GENERAL_WORDS, VERBS, NAMES, THINGS, FOODS, ADJECTIVES, JOBS, TOWNS, RESIDENTS, ITEMS, PLURAL_ANIMALS)
+# Latin supplement and extended, Greek, Cyrillic, Arabic, Devanagari, dashes, arrows, kana, ideographs, emoji.
+SCRIPT_STARTS = (0xC0, 0xE0, 0x100, 0x391, 0x3B1, 0x410, 0x430, 0x621, 0x905, 0x2010, 0x2190, 0x3041, 0x4E00, 0x1F600)
 REPEAT_PHRASINGS = (
+    "Say this: {t}",
+    "Please repeat: {t}",
+    "Please write this: {t}",
+    "Write exactly this: {t}",
+    "Can you say '{t}'?",
+    "Say it after me: {t}",
+    "{t}\nRepeat this.",
+    "Please copy: {t}",
     "Repeat after me: {t}",
     "Say '{t}'.",
     "Repeat this: {t}",
@@ -189,19 +246,19 @@ REPEAT_PHRASINGS = (
 
 def ask_repeat(voice: Voice) -> Ask:
     text = phrase(voice) if voice.chance(0.5) else f"the {phrase(voice)} and the {phrase(voice)}"
-    return Ask("repeating", voice.say(REPEAT_PHRASINGS, t=text), text, text)
+    return Ask("repeating", voice.ask(REPEAT_PHRASINGS, t=text), text, text)
 
 
 def ask_repeat_anything(voice: Voice) -> Ask:
     """Copying of arbitrary words and numbers: what teaches a small transformer to look things up in its context."""
     words = [some_token(voice) for _ in range(voice.number(2, 12))]
     text = voice.pick((" ", " ", ", ")).join(words)
-    return Ask("repeating", voice.say(REPEAT_PHRASINGS, t=text), text, text)
+    return Ask("repeating", voice.ask(REPEAT_PHRASINGS, t=text), text, text)
 
 
 def ask_repeat_sentence(voice: Voice) -> Ask:
     text = sentence(voice)
-    return Ask("repeating", voice.say(REPEAT_PHRASINGS, t=text), text, text)
+    return Ask("repeating", voice.ask(REPEAT_PHRASINGS, t=text), text, text)
 
 
 def some_token(voice: Voice) -> str:
@@ -209,13 +266,21 @@ def some_token(voice: Voice) -> str:
     if roll < 4:
         return voice.pick(GENERAL_WORDS)
     if roll < 6:
-        return odd_word(voice)
+        return odd_word(voice) if voice.chance(0.7) else symbols(voice)
     if roll < 8:
         return voice.pick(NAMES)
     return str(voice.number(0, 99)) if roll < 9 else voice.pick(NOUNS).upper()
 
 
 def odd_word(voice: Voice) -> str:
-    """The head of one word with the tail of another: words nobody has seen, so that every piece of the vocabulary is."""
-    head, tail = voice.pick(GENERAL_WORDS), voice.pick(voice.pick((GENERAL_WORDS, ENDINGS)))
+    """The head of one word with the tail of another: unseen words, so that no piece of the vocabulary stays unseen."""
+    head, tail = voice.pick(voice.pick(WORD_LISTS)), voice.pick(voice.pick((GENERAL_WORDS, ENDINGS)))
     return head[: voice.number(2, len(head))] + tail[voice.number(0, len(tail) - 2) :]
+
+
+def symbols(voice: Voice) -> str:
+    """Punctuation and letters from anywhere: their bytes, too, must have been read once."""
+    if voice.chance(0.6):
+        return voice.pick(string.punctuation) * voice.number(1, 3) + voice.pick(("", str(voice.number(0, 99))))
+    start = voice.pick(SCRIPT_STARTS)
+    return "".join(chr(start + voice.number(0, 25)) for _ in range(voice.number(1, 3)))

@@ -47,7 +47,10 @@ def _name(url: str) -> str | None:
 
 
 def _authority(origin: str) -> str:
-    return urlsplit(origin).netloc.lower()
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return origin
 
 
 async def _send_error(error: Forbidden, send: Send) -> None:

@@ -83,7 +83,15 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 _BRANCHES = frozenset({"int", "float", "str", "bool", "list", "dict"})
-_TYPES = {"string": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
+_TYPES = {
+    "string": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+    "model": "object",
+}
 
 
 def _message(problem: Any, field: str) -> str:

@@ -52,11 +52,20 @@ def _context(request: Request) -> access.Context:
     return request.app.state.context
 
 
-async def _caller(request: Request) -> access.Caller:
-    """Whoever the bearer key (or Azure's api-key header) belongs to."""
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    secret = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("api-key")
-    return await keys.identify(_context(request), secret)
+def _caller(request: Request) -> access.Caller:
+    return request.state.caller
+
+
+def _identified(endpoint: Endpoint) -> Endpoint:
+    """The endpoint behind the door: who asks is settled before a byte of the body is read."""
+
+    async def enter(request: Request) -> Response:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        secret = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("api-key")
+        request.state.caller = await keys.identify(_context(request), secret)
+        return await endpoint(request)
+
+    return enter
 
 
 async def create_job(request: Request) -> Response:
@@ -67,33 +76,33 @@ async def create_job(request: Request) -> Response:
         body_sha256=hashlib.sha256(data).hexdigest(),
         is_retry=request.headers.get("x-stainless-retry-count", "0") != "0",
     )
-    return answer(await fine_tuning.create(_context(request), await _caller(request), wanted, repeat=repeat))
+    return answer(await fine_tuning.create(_context(request), _caller(request), wanted, repeat=repeat))
 
 
 async def list_jobs(request: Request) -> Response:
     query = parsing.query(request, JobsQuery)
-    return answer(await fine_tuning.listing(_context(request), await _caller(request), query))
+    return answer(await fine_tuning.listing(_context(request), _caller(request), query))
 
 
 async def retrieve_job(request: Request) -> Response:
-    return answer(await fine_tuning.retrieve(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.retrieve(_context(request), _caller(request), _job_id(request)))
 
 
 async def update_job(request: Request) -> Response:
     wanted = await parsing.body(request, UpdateJob)
-    return answer(await fine_tuning.update(_context(request), await _caller(request), _job_id(request), wanted))
+    return answer(await fine_tuning.update(_context(request), _caller(request), _job_id(request), wanted))
 
 
 async def cancel_job(request: Request) -> Response:
-    return answer(await fine_tuning.cancel(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.cancel(_context(request), _caller(request), _job_id(request)))
 
 
 async def pause_job(request: Request) -> Response:
-    return answer(await fine_tuning.pause(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.pause(_context(request), _caller(request), _job_id(request)))
 
 
 async def resume_job(request: Request) -> Response:
-    return answer(await fine_tuning.resume(_context(request), await _caller(request), _job_id(request)))
+    return answer(await fine_tuning.resume(_context(request), _caller(request), _job_id(request)))
 
 
 async def list_events(request: Request) -> Response:
@@ -101,34 +110,34 @@ async def list_events(request: Request) -> Response:
     if "text/event-stream" in request.headers.get("accept", ""):
         last = request.headers.get("last-event-id") or request.query_params.get("starting_after")
         followed = await history.stream_events(
-            _context(request), await _caller(request), _job_id(request), last_event_id=last
+            _context(request), _caller(request), _job_id(request), last_event_id=last
         )
         return StreamingResponse(_numbered(followed), media_type=EVENT_STREAM)
     query = parsing.query(request, ListQuery)
-    return answer(await history.list_events(_context(request), await _caller(request), _job_id(request), query))
+    return answer(await history.list_events(_context(request), _caller(request), _job_id(request), query))
 
 
 async def list_checkpoints(request: Request) -> Response:
     query = parsing.query(request, CheckpointsQuery)
-    page = await history.list_checkpoints(_context(request), await _caller(request), _job_id(request), query)
+    page = await history.list_checkpoints(_context(request), _caller(request), _job_id(request), query)
     return answer(page)
 
 
 async def list_permissions(request: Request) -> Response:
     query = parsing.query(request, PermissionsQuery)
-    page = await permissions.listing(_context(request), await _caller(request), request.path_params["model"], query)
+    page = await permissions.listing(_context(request), _caller(request), request.path_params["model"], query)
     return answer(page)
 
 
 async def create_permissions(request: Request) -> Response:
     wanted = await parsing.body(request, CreatePermissions)
-    made = await permissions.create(_context(request), await _caller(request), request.path_params["model"], wanted)
+    made = await permissions.create(_context(request), _caller(request), request.path_params["model"], wanted)
     return answer(made)
 
 
 async def delete_permission(request: Request) -> Response:
     model, permission_id = request.path_params["model"], request.path_params["permission_id"]
-    return answer(await permissions.delete(_context(request), await _caller(request), model, permission_id))
+    return answer(await permissions.delete(_context(request), _caller(request), model, permission_id))
 
 
 async def create_file(request: Request) -> Response:
@@ -138,7 +147,7 @@ async def create_file(request: Request) -> Response:
     try:
         created = await files.create(
             context,
-            await _caller(request),
+            _caller(request),
             content=form.file,
             filename=form.filename,
             purpose=form.fields.get("purpose"),
@@ -151,29 +160,29 @@ async def create_file(request: Request) -> Response:
 
 async def list_files(request: Request) -> Response:
     query = parsing.query(request, FilesQuery)
-    return answer(await files.listing(_context(request), await _caller(request), query))
+    return answer(await files.listing(_context(request), _caller(request), query))
 
 
 async def retrieve_file(request: Request) -> Response:
-    return answer(await files.retrieve(_context(request), await _caller(request), _file_id(request)))
+    return answer(await files.retrieve(_context(request), _caller(request), _file_id(request)))
 
 
 async def delete_file(request: Request) -> Response:
-    return answer(await files.delete(_context(request), await _caller(request), _file_id(request)))
+    return answer(await files.delete(_context(request), _caller(request), _file_id(request)))
 
 
 async def file_content(request: Request) -> Response:
     wants_csv = "text/csv" in request.headers.get("accept", "") or request.query_params.get("encoding") == "csv"
     # Azure sends result files as they are, and clients of its dialect expect that.
     plain = wants_csv or request.url.path.startswith("/openai/")
-    filename, chunks = await files.content(_context(request), await _caller(request), _file_id(request), plain=plain)
+    filename, chunks = await files.content(_context(request), _caller(request), _file_id(request), plain=plain)
     disposition = {"content-disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
     return StreamingResponse(chunks, media_type="application/octet-stream", headers=disposition)
 
 
 async def create_upload(request: Request) -> Response:
     wanted = await parsing.body(request, CreateUpload)
-    return answer(await uploads.create(_context(request), await _caller(request), wanted))
+    return answer(await uploads.create(_context(request), _caller(request), wanted))
 
 
 async def add_upload_part(request: Request) -> Response:
@@ -181,7 +190,7 @@ async def add_upload_part(request: Request) -> Response:
     form = await read_form(request, context.blobs, file_field="data", file_bytes_max=PART_BYTES_MAX)
     assert form.file is not None
     try:
-        part = await uploads.add_part(context, await _caller(request), _upload_id(request), form.file)
+        part = await uploads.add_part(context, _caller(request), _upload_id(request), form.file)
     finally:
         form.file.discard()
     return answer(part)
@@ -189,23 +198,23 @@ async def add_upload_part(request: Request) -> Response:
 
 async def complete_upload(request: Request) -> Response:
     wanted = await parsing.body(request, CompleteUpload)
-    return answer(await uploads.complete(_context(request), await _caller(request), _upload_id(request), wanted))
+    return answer(await uploads.complete(_context(request), _caller(request), _upload_id(request), wanted))
 
 
 async def cancel_upload(request: Request) -> Response:
-    return answer(await uploads.cancel(_context(request), await _caller(request), _upload_id(request)))
+    return answer(await uploads.cancel(_context(request), _caller(request), _upload_id(request)))
 
 
 async def list_models(request: Request) -> Response:
-    return answer(await models.listing(_context(request), await _caller(request)))
+    return answer(await models.listing(_context(request), _caller(request)))
 
 
 async def retrieve_model(request: Request) -> Response:
-    return answer(await models.retrieve(_context(request), await _caller(request), request.path_params["model"]))
+    return answer(await models.retrieve(_context(request), _caller(request), request.path_params["model"]))
 
 
 async def delete_model(request: Request) -> Response:
-    return answer(await models.delete(_context(request), await _caller(request), request.path_params["model"]))
+    return answer(await models.delete(_context(request), _caller(request), request.path_params["model"]))
 
 
 def _proven(response: Response, served: Served) -> Response:
@@ -217,7 +226,7 @@ def _proven(response: Response, served: Served) -> Response:
 async def create_chat_completion(request: Request) -> Response:
     wanted = await parsing.body(request, CreateChatCompletion)
     context = _context(request)
-    served = await chat.find_served(context, await _caller(request), wanted.model)
+    served = await chat.find_served(context, _caller(request), wanted.model)
     if not wanted.stream:
         return _proven(answer(await chat.create(context, served, wanted)), served)
     events = _server_sent(await chat.stream(context, served, wanted))
@@ -227,7 +236,7 @@ async def create_chat_completion(request: Request) -> Response:
 async def create_completion(request: Request) -> Response:
     wanted = await parsing.body(request, CreateCompletion)
     context = _context(request)
-    served = await chat.find_served(context, await _caller(request), wanted.model)
+    served = await chat.find_served(context, _caller(request), wanted.model)
     if not wanted.stream:
         return _proven(answer(await completions.create(context, served, wanted)), served)
     events = _server_sent(await completions.stream(context, served, wanted))
@@ -237,7 +246,7 @@ async def create_completion(request: Request) -> Response:
 async def create_response(request: Request) -> Response:
     wanted = await parsing.body(request, CreateResponse)
     context = _context(request)
-    served = await chat.find_served(context, await _caller(request), wanted.model)
+    served = await chat.find_served(context, _caller(request), wanted.model)
     if not wanted.stream:
         return _proven(answer(await responses.create(context, served, wanted)), served)
     events = _typed(await responses.stream(context, served, wanted))
@@ -256,16 +265,18 @@ async def root(request: Request) -> Response:
     return answer({"object": "server", "name": "tunery", "version": __version__})
 
 
+async def organization(request: Request) -> Response:
+    return answer({"id": _caller(request).organization_id})
+
+
 async def live(request: Request) -> Response:
     return answer({"status": "ok"})
 
 
 async def ready(request: Request) -> Response:
     """Whether requests can be served; with `?model=`, whether the model is in memory too."""
-    model = request.query_params.get("model")
-    if not await chat.is_ready(_context(request), model):
-        return answer({"status": "loading", "model": model}, status=503)
-    return answer({"status": "ready"})
+    told = await chat.readiness(_context(request), request.query_params.get("model"))
+    return answer(told, status=200 if told["status"] == "ready" else 503)
 
 
 ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
@@ -298,6 +309,17 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/chat/completions", create_chat_completion),
     ("POST", "/completions", create_completion),
     ("POST", "/responses", create_response),
+    ("GET", "/chat/completions", not_built),
+    ("GET", "/chat/completions/{completion_id}", not_built),
+    ("DELETE", "/chat/completions/{completion_id}", not_built),
+    ("POST", "/batches", not_built),
+    ("GET", "/batches", not_built),
+    ("GET", "/batches/{batch_id}", not_built),
+    ("POST", "/batches/{batch_id}/cancel", not_built),
+    ("GET", "/webhook_endpoints", not_built),
+    ("POST", "/webhook_endpoints", not_built),
+    ("GET", "/webhook_event_types", not_built),
+    ("GET", "/organization", organization),
     ("GET", "", root),
 )
 
@@ -311,7 +333,7 @@ def routes() -> list[BaseRoute]:
         Route("/health", ready, methods=["GET"]),
     ]
     return probes + [
-        Route(f"{prefix}{path}" or "/", endpoint, methods=[method])
+        Route(f"{prefix}{path}" or "/", _identified(endpoint), methods=[method])
         for prefix in PREFIXES
         for method, path, endpoint in ENDPOINTS
     ]
@@ -348,9 +370,16 @@ async def _numbered(events: AsyncIterator[tuple[int, dict[str, Any]]]) -> AsyncI
 
 
 async def _typed(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    """Events that carry their type in the stream as well; this endpoint has no end mark."""
-    async for event in events:
-        yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), orjson.dumps(event))
+    """Events that carry their type in the stream as well. A failure on the way is an event too."""
+    number = 0
+    try:
+        async for event in events:
+            number = event["sequence_number"]
+            yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), orjson.dumps(event))
+    except ApiError as error:
+        log.warning("a stream ended early", error=error.message)
+        told = {"type": "error", "sequence_number": number + 1} | error.body()["error"]
+        yield b"event: error\ndata: %s\n\n" % orjson.dumps(told)
 
 
 async def _server_sent(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:

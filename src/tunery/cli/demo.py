@@ -26,6 +26,8 @@ from tunery.starter import SAMPLES
 
 TRAINING_FILE = SAMPLES / "support.jsonl"
 VALIDATION_FILE = SAMPLES / "support_valid.jsonl"
+EPOCHS = 10
+"""With ten, three seeds of three answered the question as the sample does; with the four of `auto` one did."""
 SUFFIX = "support"
 SEED = 7
 ANSWER_TOKENS_MAX = 120
@@ -157,6 +159,7 @@ class Stage:
             model=base,
             training_file=uploaded[0]["id"],
             validation_file=uploaded[1]["id"],
+            hyperparameters={"n_epochs": EPOCHS},
             suffix=SUFFIX,
             seed=SEED,
         )

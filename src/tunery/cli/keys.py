@@ -11,8 +11,7 @@ from tunery.cli.formats import age
 from tunery.cli.options import AsJson, command_group
 from tunery.cli.output import err, print_json, print_table
 from tunery.errors import StartError
-from tunery.operations.keys import create as create_key
-from tunery.store import keys
+from tunery.operations import keys
 from tunery.store.database import Connection, Database
 
 app = command_group("Create, list and revoke API keys.")
@@ -22,7 +21,7 @@ T = TypeVar("T")
 @app.command()
 def create(name: Annotated[str, typer.Argument(help="What the key is for.")], as_json: AsJson = False) -> None:
     """Make a key and show it once. From the first key on, every request must carry one."""
-    secret = _in_database(lambda connection: create_key(connection, name=name))
+    secret = _in_database(lambda connection: keys.create(connection, name=name))
     if as_json:
         print_json({"name": name, "key": secret})
         return
@@ -49,7 +48,7 @@ def list_keys(as_json: AsJson = False) -> None:
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="KEY", help="A key's id, from `tunery keys list`.")]) -> None:
     """End a key at once."""
-    if not _in_database(lambda connection: keys.revoke(connection, key_id, at=int(time.time()))):
+    if not _in_database(lambda connection: keys.revoke(connection, key_id)):
         raise StartError(f"There is no live key {key_id}. `tunery keys list` shows them.")
     err.say(f"Revoked {key_id}.")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from tunery import observability, settings
 from tunery.cli.supervisor import supervise
@@ -40,16 +41,16 @@ def serve(
         observability.configure(level=config.log_level, process="supervisor", json=config.log_json)
         asyncio.run(supervise(config, on_ready=lambda url: announce(config, url)))
     except StartError as error:
-        out.print(f"[red]Cannot serve:[/red] {error}")
+        out.print(Text("Cannot serve: ", style="red").append(str(error), style="not bold default"), soft_wrap=True)
         sys.exit(1)
 
 
 async def announce(config: Settings, url: str) -> None:
     """Say where the server is and what to try."""
     lines = [
-        f"Tunery serves on [bold]{url}/v1[/bold] with data in {config.data_dir.absolute()}",
+        f"Tunery serves on {url}/v1 with data in {config.data_dir.absolute()}",
         f"  OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=none python your_script.py",
         f'  tunery --base-url {url} chat {config.default_model} "Hello!"',
         "Ctrl-C stops it.",
     ]
-    out.print("\n".join(lines), soft_wrap=True)
+    out.print(Text("\n".join(lines)), soft_wrap=True)

@@ -26,6 +26,7 @@ READY_POLL_SECONDS = 0.05
 WARM_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 60.0
 RESTART_SECONDS_MAX = 5.0
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 log = logger("supervisor")
 
 
@@ -84,7 +85,7 @@ async def supervise(config: Settings, *, on_ready: Callable[[str], Awaitable[Non
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _stop_or_exit, stopped)
     config = config.model_copy(update={"device": await resolve_device(config.device)})
-    environment = settings_module.child_environment(config)
+    environment = settings_module.child_environment(config, variables=OFFLINE if config.offline else None)
     await run_once("tunery.runner.bootstrap", environment=environment)
     descriptor = listener.fileno()
     api = Child("api", ["tunery.api", str(descriptor)], environment, (descriptor,))
@@ -173,23 +174,27 @@ async def run_once(module: str, *arguments: str, environment: dict[str, str]) ->
 
 
 async def wait_until_ready(url: str, config: Settings) -> None:
-    """Return when the API answers and, where asked for, the default model is in memory."""
+    """Return when the API answers and, where asked for, the default model is in memory or cannot be."""
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
-        if not await _answers(client, {}, seconds_max=READY_SECONDS_MAX):
+        if await _readiness(client, {}, seconds_max=READY_SECONDS_MAX) is None:
             raise StartError(f"The API did not become ready within {READY_SECONDS_MAX:.0f} s.")
-        model = {"model": config.default_model}
-        if config.warm and not await _answers(client, model, seconds_max=WARM_SECONDS_MAX):
-            log.warning("the default model is not in memory yet", model=config.default_model)
+        if config.warm:
+            model = {"model": config.default_model}
+            told = await _readiness(client, model, seconds_max=WARM_SECONDS_MAX) or {"status": "loading"}
+            if told["status"] != "ready":
+                log.warning("the default model is not in memory", **told)
 
 
-async def _answers(client: httpx.AsyncClient, query: dict[str, str], *, seconds_max: float) -> bool:
+async def _readiness(client: httpx.AsyncClient, query: dict[str, str], *, seconds_max: float) -> dict[str, str] | None:
+    """What /readyz says once it no longer says `loading`; None when it goes on saying that, or nothing."""
     deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline:
         with suppress(httpx.TransportError):
-            if (await client.get("/readyz", params=query)).status_code == 200:
-                return True
+            answer = await client.get("/readyz", params=query)
+            if answer.status_code == 200 or answer.json().get("status") == "failed":
+                return answer.json()
         await asyncio.sleep(READY_POLL_SECONDS)
-    return False
+    return None
 
 
 async def _first(ready: asyncio.Task[None], stopped: asyncio.Event) -> None:

@@ -27,7 +27,6 @@ _TOKENS_PER_EXAMPLE = 1
 _PROBLEMS_MAX = 1000
 _KNOWN_TEXTS_MAX = 4096
 _KNOWN_TEXT_CHARS_MAX = 512
-_READ_BYTES = 1 << 20
 
 
 class TokenisingFailed(ValueError):
@@ -63,14 +62,6 @@ def tokenize_file(source: Path, *, renderer: Renderer, max_length: int, destinat
         if problems:
             raise TokenisingFailed(problems[:_PROBLEMS_MAX])
         return writer.summary
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def token_file_key(*, sha256: str, renderer: Renderer, max_length: int) -> str:

@@ -5,7 +5,6 @@ import gc
 import sys
 from pathlib import Path
 
-import psutil
 import torch
 
 from tunery.host.process import Arguments, Parts, parse, run
@@ -30,13 +29,11 @@ def load(arguments: Arguments) -> Parts:
             model,
             output_path=Path(start.output_path),
             resume_path=Path(start.resume_path) if start.resume_path else None,
-            reports_before=start.reports_before,
         )
 
     return Parts(
         make_slot=make_slot,
         engine=_warm_engine(model) if "serve" in arguments.roles else None,
-        resident_bytes=psutil.Process().memory_info().rss,
         trim=trim,
     )
 

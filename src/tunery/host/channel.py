@@ -19,12 +19,23 @@ class RunnerGone(Exception):
 
 
 class RunnerChannel:
-    """`deliver` is called from the receiving thread with each message, and with RunnerGone at the end."""
+    """`deliver` is called from the receiving thread with each message, and with RunnerGone at the end.
 
-    def __init__(self, connection: socket.socket, *, lease_seconds: float, deliver: Callable[[Any], None]) -> None:
+    `idle_seconds` tells how long nothing was asked of the host; each heartbeat passes it on.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        lease_seconds: float,
+        deliver: Callable[[Any], None],
+        idle_seconds: Callable[[], float],
+    ) -> None:
         self._connection = connection
         self._lease_seconds = lease_seconds
         self._deliver = deliver
+        self._idle_seconds = idle_seconds
         self._sending = threading.Lock()
         self._heard_at = time.monotonic()
         self._gone = threading.Event()
@@ -68,7 +79,7 @@ class RunnerChannel:
         n = 0
         while not self._gone.wait(self._pause_seconds):
             n += 1
-            self.send(Heartbeat(n))
+            self.send(Heartbeat(n, self._idle_seconds()))
 
     def _watch(self) -> None:
         """Apart from the heartbeats, which block together with everything else when a frozen runner reads nothing."""

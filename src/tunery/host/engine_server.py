@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,9 +35,18 @@ class EngineServer:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._origins: dict[int, tuple[socket.socket, int]] = {}
+        self._asked_at = time.monotonic()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
+    def idle_seconds(self) -> float:
+        """How long no request has been waiting or come in."""
+        with self._lock:
+            if self._origins:
+                self._asked_at = time.monotonic()
+            return time.monotonic() - self._asked_at
+
     def open(self) -> None:
+        self._asked_at = time.monotonic()
         self._path.unlink(missing_ok=True)
         self._listener.bind(str(self._path))
         os.chmod(self._path, 0o600)
@@ -85,6 +95,7 @@ class EngineServer:
             unique = next(self._ids)
             with self._lock:
                 self._origins[unique] = (connection, message.id)
+                self._asked_at = time.monotonic()
             self._deliver(EngineMessage(msgspec.structs.replace(message, id=unique)))
             return
         with self._lock:

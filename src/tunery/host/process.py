@@ -39,7 +39,6 @@ class Parts:
 
     make_slot: Callable[[Start], Slot]
     engine: Engine | None
-    resident_bytes: int
     trim: Callable[[], None]
 
 
@@ -72,17 +71,18 @@ def run(arguments: Arguments, load: Callable[[Arguments], Parts]) -> None:
     observability.configure(level=config.log_level, process="host", json=config.log_json)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    server = None if arguments.socket_path is None else EngineServer(arguments.socket_path, deliver=inbox.put)
     channel = RunnerChannel(
-        socket.socket(fileno=arguments.descriptor), lease_seconds=arguments.lease_seconds, deliver=inbox.put
+        socket.socket(fileno=arguments.descriptor),
+        lease_seconds=arguments.lease_seconds,
+        deliver=inbox.put,
+        idle_seconds=server.idle_seconds if server else lambda: 0.0,
     )
     channel.open()
     parts = load(arguments)
-    server = None
-    if arguments.socket_path is not None:
-        server = EngineServer(arguments.socket_path, deliver=inbox.put)
+    if server is not None:
         server.open()
-    path = str(arguments.socket_path) if arguments.socket_path else None
-    channel.send(Ready(parts.resident_bytes, path))
+    channel.send(Ready())
     loop = Loop(
         inbox=inbox,
         send=channel.send,

@@ -5,9 +5,7 @@ the blocks from them. A config that asks for anything the own blocks do not comp
 is ever run by nearly the right formula.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 _ABSENT: dict[str, Any] = {
@@ -35,6 +33,7 @@ _ABSENT_BY_FAMILY: dict[str, dict[str, Any]] = {
 """What an absent key means: transformers leaves keys out that have its defaults, which differ between families."""
 
 FAMILIES = tuple(_ABSENT_BY_FAMILY)
+_POSITION_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
 
 
 class UnsupportedModel(ValueError):
@@ -97,9 +96,14 @@ class ModelConfig:
         return blocks + self.vocab_size * self.width * (1 if self.tied_embeddings else 2)
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """The model in `folder`. Raises UnsupportedModel, or FileNotFoundError without a config.json."""
-    return parse_config(json.loads((folder / "config.json").read_bytes()))
+def read_positions_max(config_json: dict[str, Any]) -> int:
+    """How many tokens a model of any family takes, by the names that families use. Raises UnsupportedModel."""
+    if is_supported(config_json):
+        return parse_config(config_json).positions_max
+    for name in _POSITION_NAMES:
+        if isinstance(config_json.get(name), int):
+            return int(config_json[name])
+    raise UnsupportedModel(f"config.json has none of {', '.join(_POSITION_NAMES)}")
 
 
 def is_supported(config_json: dict[str, Any]) -> bool:

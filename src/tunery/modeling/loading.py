@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from tunery.modeling.config import ModelConfig, is_supported, parse_config
+from tunery.modeling.files import weight_files
 from tunery.modeling.llama import CausalLM
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -56,14 +57,3 @@ def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
             for name in file.keys():  # noqa: SIM118 (not a dict)
                 dtypes[name] = _DTYPES[file.get_slice(name).get_dtype()]
     return dtypes
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that hold the model: those the index names, or else model.safetensors."""
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        return [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
-    single = folder / "model.safetensors"
-    if not single.exists():
-        raise FileNotFoundError(f"{folder} has neither model.safetensors nor model.safetensors.index.json")
-    return [single]

@@ -38,10 +38,14 @@ async def begin(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str
     return resumed()
 
 
-async def is_ready(context: Context, base_id: str | None) -> bool:
-    """Whether the database answers and, where a base is named, its engine is up."""
+async def readiness(context: Context, base_id: str | None) -> dict[str, Any]:
+    """Whether the database answers and, where a base is named, how its engine is: ready, loading or failed."""
     row = await context.database.read(lambda connection: models.engine(connection, base_id or context.default_model))
-    return base_id is None or (row is not None and row["status"] == "ready")
+    if base_id is None or (row is not None and row["status"] == "ready"):
+        return {"status": "ready"}
+    if row is not None and row["status"] == "failed":
+        return {"status": "failed", "model": base_id, "error": row["error"]}
+    return {"status": "loading", "model": base_id}
 
 
 class EngineTable:

@@ -15,6 +15,7 @@ from tunery.types.lists import CheckpointsQuery, ListQuery, list_object
 
 EVENTS_READ_MAX = 200
 EVENT_POLL_SECONDS = 1.0
+EVENT_DIGITS_MAX = 16
 
 
 async def list_events(context: Context, caller: Caller, job_id: str, query: ListQuery) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _event_number(connection: Connection, caller: Caller, job_id: str, last_even
     require(connection, caller, job_id)
     if last_event_id is None or last_event_id == "":
         return 0
-    if last_event_id.isdigit():
+    if last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < EVENT_DIGITS_MAX:
         return int(last_event_id)
     known = events.position(connection, job_id=job_id, event_id=last_event_id)
     if known is None:

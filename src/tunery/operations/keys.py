@@ -4,12 +4,13 @@ import secrets
 import string
 import time
 import zlib
+from collections.abc import Sequence
 
 from tunery import ids
 from tunery.errors import Unauthorized
 from tunery.operations.access import Caller, Context, anonymous
 from tunery.store import keys
-from tunery.store.database import Connection
+from tunery.store.database import Connection, Row
 from tunery.store.models import organization_id
 from tunery.store.schema import DEFAULT_PROJECT
 
@@ -19,8 +20,7 @@ SHOWN_FIRST, SHOWN_LAST = 8, 4
 _ALPHABET = string.ascii_letters + string.digits
 MISSING = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
-    "(i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the "
-    "API from your browser and are prompted for a username and password. `tunery keys create` makes one."
+    "(i.e. Authorization: Bearer YOUR_KEY). `tunery keys create` makes one."
 )
 
 
@@ -70,3 +70,13 @@ def mask(secret: str) -> str:
     if hidden <= 0:
         return "*" * len(secret)
     return secret[:SHOWN_FIRST] + "*" * hidden + secret[-SHOWN_LAST:]
+
+
+def listing(connection: Connection) -> Sequence[Row]:
+    """Every key, without its secret, oldest first."""
+    return keys.listing(connection)
+
+
+def revoke(connection: Connection, key_id: str) -> bool:
+    """End a key at once; False when there is no such live key."""
+    return keys.revoke(connection, key_id, at=int(time.time()))

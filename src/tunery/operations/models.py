@@ -5,6 +5,7 @@ from typing import Any
 
 from tunery.errors import InvalidRequest, ModelNotFound
 from tunery.operations.access import Caller, Context
+from tunery.store import jobs
 from tunery.store import models as rows
 from tunery.store.database import Connection
 from tunery.types.models import model_deleted, model_object
@@ -14,13 +15,14 @@ BASE_OWNER = "system"
 
 async def retrieve(context: Context, caller: Caller, model_id: str) -> dict[str, Any]:
     def query(connection: Connection) -> dict[str, Any]:
-        base = rows.base(connection, context.resolve(model_id))
+        name = context.resolve(model_id)
+        base = rows.base(connection, name)
         if base is not None:
             return _base_object(base) | {"id": model_id}
-        tuned = rows.get(connection, project_id=caller.project_id, model_id=model_id)
+        tuned = rows.get(connection, project_id=caller.project_id, model_id=name)
         if tuned is None:
             raise ModelNotFound(model_id)
-        return _tuned_object(context, tuned)
+        return _tuned_object(context, tuned) | {"id": model_id}
 
     return await context.database.read(query)
 
@@ -35,11 +37,15 @@ async def listing(context: Context, caller: Caller) -> dict[str, Any]:
 
 
 async def delete(context: Context, caller: Caller, model_id: str) -> dict[str, Any]:
-    """Remove a tuned model and its weights. A base model is the operator's and stays."""
+    """Remove a tuned model and its weights. A base model is the operator's and stays; one in use by a job waits."""
 
     def change(connection: Connection) -> Any:
         if rows.base(connection, model_id) is not None:
             raise InvalidRequest(f"The model '{model_id}' is a base model and cannot be deleted.", param="model")
+        job_id = jobs.started_from(connection, project_id=caller.project_id, model_id=model_id)
+        if job_id is not None:
+            message = f"The model '{model_id}' cannot be deleted while job {job_id} trains from it."
+            raise InvalidRequest(message, code="model_in_use", param="model")
         row = rows.delete(connection, project_id=caller.project_id, model_id=model_id, at=int(time.time()))
         if row is None:
             raise ModelNotFound(model_id)

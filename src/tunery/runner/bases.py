@@ -6,13 +6,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from tunery.errors import StartError
+from tunery.modeling.config import read_positions_max
+from tunery.modeling.files import weight_files
+from tunery.observability import logger
 
 STARTER = "tunery-starter"
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HASH_CHUNK_BYTES = 1 << 22
+log = logger("bootstrap")
 
 
 @dataclass(frozen=True)
@@ -28,21 +32,43 @@ class BaseFacts:
 
 
 def folders_in(bases_dir: Path) -> list[Path]:
-    """The operator's base models. Raises StartError for a name that cannot stand in a tuned model's name."""
-    folders = sorted(path for path in bases_dir.iterdir() if path.is_dir()) if bases_dir.is_dir() else []
-    for folder in folders:
-        if not _SLUG.fullmatch(folder.name):
-            raise StartError(f"{folder}: a base model's name may hold only letters, digits, '.', '_' and '-'.")
-    return folders
+    """The operator's base models."""
+    return sorted(path for path in bases_dir.iterdir() if path.is_dir()) if bases_dir.is_dir() else []
+
+
+def inspect_all(bases_dir: Path, *, needed: str) -> dict[str, BaseFacts]:
+    """The usable models among the operator's folders by name; the others are told in the log and left out.
+
+    Raises StartError for the one that is `needed`.
+    """
+    found: dict[str, BaseFacts] = {}
+    for folder in folders_in(bases_dir):
+        try:
+            found[folder.name] = inspect(folder, source="folder")
+        except StartError as error:
+            if folder.name == needed:
+                raise
+            log.warning("a folder is left out", reason=str(error))
+    return found
 
 
 def inspect(folder: Path, *, source: str) -> BaseFacts:
-    """Size, digest and limits of a Hugging Face folder. Raises StartError when it is no model."""
-    weights = sorted(folder.glob("*.safetensors"))
+    """Size, digest and limits of a Hugging Face folder. Raises StartError when it is no model that can be used."""
+    if source == "folder" and not _SLUG.fullmatch(folder.name):
+        raise StartError(f"{folder}: a base model's name may hold only letters, digits, '.', '_' and '-'.")
+    try:
+        return _read_facts(folder, source=source)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise StartError(f"{folder} holds no model that can be used: {error}") from error
+
+
+def _read_facts(folder: Path, *, source: str) -> BaseFacts:
     config_path = folder / "config.json"
-    if not weights or not config_path.exists():
-        raise StartError(f"{folder} holds no model: a config.json and *.safetensors are needed.")
-    config = json.loads(config_path.read_text())
+    config = json.loads(config_path.read_bytes())
+    if not isinstance(config, dict):
+        raise ValueError("config.json is not an object")
+    weights = weight_files(folder)
+    positions_max = read_positions_max(config)
     digest = hashlib.sha256()
     for path in [config_path, *weights, *sorted(folder.glob("tokenizer*.json")), *sorted(folder.glob("*.jinja"))]:
         digest.update(_file_digest(path))
@@ -52,7 +78,7 @@ def inspect(folder: Path, *, source: str) -> BaseFacts:
         sha256=digest.hexdigest(),
         file_bytes=sum(path.stat().st_size for path in weights),
         parameters=sum(_parameters(path) for path in weights),
-        positions_max=config["max_position_embeddings"],
+        positions_max=positions_max,
     )
 
 

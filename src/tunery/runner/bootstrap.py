@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from tunery import ids, settings, starter
+from tunery import ids, observability, settings, starter
 from tunery.errors import StartError
-from tunery.runner.bases import STARTER, folders_in, inspect
+from tunery.runner.bases import STARTER, inspect, inspect_all
 from tunery.settings import Settings
 from tunery.store import keys, models
 from tunery.store.database import Connection, Database
@@ -24,7 +24,7 @@ def bootstrap(config: Settings) -> None:
     config.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(config.resolved_database_url)
     upgrade(database)
-    found = {folder.name: inspect(folder, source="folder") for folder in folders_in(config.bases_dir)}
+    found = inspect_all(config.bases_dir, needed=config.default_model)
     found[STARTER] = inspect(starter.FOLDER, source="packaged")
 
     def enter(connection: Connection) -> None:
@@ -33,6 +33,7 @@ def bootstrap(config: Settings) -> None:
             known = models.base(connection, base_id)
             since = known["created_at"] if known else int(time.time())
             models.put_base(connection, base_id, created_at=since, **dataclasses.asdict(facts))
+        forget_lost(connection)
         if models.base(connection, config.default_model) is None:
             raise StartError(
                 f"The default model '{config.default_model}' is not known here. Known: "
@@ -44,11 +45,18 @@ def bootstrap(config: Settings) -> None:
     database.close()
 
 
+def forget_lost(connection: Connection) -> None:
+    """Drop the bases whose folders are gone, but those that jobs or tuned models still name."""
+    for base in models.all_bases(connection):
+        if not Path(base["folder"]).is_dir():
+            models.drop_base(connection, base["id"])
+
+
 def enter_keys(connection: Connection, config: Settings) -> None:
-    """Make the keys of the file live, and refuse to serve beyond this machine without any."""
+    """Enter the file's new keys, and refuse to serve beyond this machine without any. A revoked key stays revoked."""
     if config.api_keys_file is not None:
         for secret in read_keys(config.api_keys_file):
-            if keys.find(connection, secret) is None:
+            if not keys.known(connection, secret):
                 about = {"id": ids.key(), "project_id": DEFAULT_PROJECT, "name": config.api_keys_file.name}
                 keys.add(connection, secret=secret, created_at=int(time.time()), **about)
     if not (config.is_loopback or config.allow_open or keys.in_use(connection)):
@@ -69,6 +77,8 @@ def read_keys(path: Path) -> list[str]:
 
 if __name__ == "__main__":
     try:
-        bootstrap(settings.load()[0])
+        config, _ = settings.load()
+        observability.configure(level=config.log_level, process="bootstrap", json=config.log_json)
+        bootstrap(config)
     except StartError as error:
         sys.exit(str(error))

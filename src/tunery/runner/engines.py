@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from tunery.errors import TuneryError
 from tunery.observability import logger
 from tunery.runner import recovery
-from tunery.runner.hosts import HostProcess
+from tunery.runner.hosts import HostPlan, HostProcess
 from tunery.runner.pool import HostPool
 from tunery.store import models
 from tunery.store.database import Connection, Database
@@ -44,6 +45,15 @@ class Engines:
         if not self._pool.closing:
             log.error("a serving host ended", base=base_id, status=status, reason=recovery.describe(status))
             self._start(self.want(base_id))
+
+    def idle(self, process: HostProcess) -> None:
+        """A serving host was let go: the next chat finds no engine in the table and wants one."""
+        self._start(self._forget(process.plan))
+
+    async def _forget(self, plan: HostPlan) -> None:
+        assert plan.socket_path is not None, "a serving host has a socket"
+        gone = partial(models.drop_engine, base_id=plan.base_id, socket_path=plan.socket_path)
+        await self._database.write(gone)
 
     async def _serve(self, base_id: str) -> None:
         """Bring up a serving host, or say in the table why there is none."""

@@ -61,13 +61,15 @@ class HostProcess:
         self.process = process
         self.ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.heard_at = asyncio.get_running_loop().time()
+        self.idle_seconds = 0.0
+        """How long the host has had no engine request, as it said last."""
         self._reader = reader
         self._writer = writer
         self._receiving: asyncio.Task[None] | None = None
 
     @classmethod
     async def spawn(cls, plan: HostPlan, *, module: str) -> "HostProcess":
-        """Start a host whose standard input closes when this process dies."""
+        """Start a host; its end of the socketpair closes when this process dies."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -140,3 +142,5 @@ class HostProcess:
                 on_report(message)
             elif isinstance(message, Stopped):
                 on_stopped(message)
+            else:
+                self.idle_seconds = message.idle_seconds

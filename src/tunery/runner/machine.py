@@ -1,6 +1,8 @@
 """Facts about this machine and its processes that need no torch."""
 
+import os
 import platform
+import sys
 from pathlib import Path
 
 import psutil
@@ -8,6 +10,13 @@ import psutil
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _HAS_PROC = Path("/proc/self/stat").exists()
 _START_TICKS_FIELD = 19
+
+
+def cores() -> int:
+    """The processor cores that this process may use: fewer than there are where a container or taskset says so."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def boot_id() -> str:

@@ -1,6 +1,7 @@
 """Which hosts run on this machine: one for each base in training, one for each base in service."""
 
 import asyncio
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tunery.training.reports import Drain, Heartbeat, Report, Start, Stop, Stopp
 SOCKET_PATH_MAX = 100
 STOP_GRACE_SECONDS = 10.0
 IDLE_SECONDS_MAX = 120.0
+SERVE_IDLE_SECONDS_MAX = 600.0
 LOAD_SECONDS_MAX = 600.0
 DRAIN_POLL_SECONDS = 0.05
 log = logger("runner")
@@ -31,8 +33,7 @@ class TrainHost:
 
     key: tuple[str, str]
     process: HostProcess
-    runs: dict[Run, float] = field(default_factory=dict)
-    """When each run was placed, by the event loop's clock."""
+    runs: set[Run] = field(default_factory=set)
     stopping: dict[Run, float] = field(default_factory=dict)
     """Until when each run must have left after a cancel."""
     pausing: set[Run] = field(default_factory=set)
@@ -54,6 +55,7 @@ class HostPool:
         on_report: Callable[[Report], None],
         on_train_end: Callable[[TrainHost, int], None],
         on_serve_end: Callable[[str, int], None],
+        on_serve_idle: Callable[[HostProcess], None],
     ) -> None:
         self.device = device
         self.train: dict[tuple[str, str], TrainHost] = {}
@@ -68,6 +70,7 @@ class HostPool:
         self._on_report = on_report
         self._on_train_end = on_train_end
         self._on_serve_end = on_serve_end
+        self._on_serve_idle = on_serve_idle
         self._spawning: dict[tuple[str, str], asyncio.Lock] = {}
 
     @property
@@ -81,7 +84,7 @@ class HostPool:
     async def place(self, base: Any, run: Run, start: Start, *, alone: bool) -> None:
         """Start a run on the base's host; a run that must be alone gets a host of its own."""
         host = await self._train_host(base, run[0] if alone else "")
-        host.runs[run] = asyncio.get_running_loop().time()
+        host.runs.add(run)
         host.process.send(start)
 
     def stop(self, run: Run, how: Literal["cancel", "pause"]) -> None:
@@ -100,7 +103,7 @@ class HostPool:
         host = self.runs.get(run)
         if host is None:
             return
-        del host.runs[run]
+        host.runs.remove(run)
         host.stopping.pop(run, None)
         host.pausing.discard(run)
         host.idle_since = asyncio.get_running_loop().time()
@@ -126,7 +129,7 @@ class HostPool:
         return process
 
     def watch(self, *, keep: frozenset[str]) -> None:
-        """Send heartbeats, kill hosts that are frozen or deaf, let go of bases that nobody trains."""
+        """Send heartbeats, kill hosts that are frozen or deaf, let go of bases that nobody trains or asks."""
         now = asyncio.get_running_loop().time()
         for process in self._running:
             process.send(Heartbeat(0))
@@ -141,6 +144,12 @@ class HostPool:
             idle = not host.runs and host.process.ready.done() and now - host.idle_since > IDLE_SECONDS_MAX
             if idle and host.key[0] not in keep:
                 self._retire(host)
+        for base_id, process in list(self.serve.items()):
+            if process.idle_seconds > SERVE_IDLE_SECONDS_MAX and base_id not in keep:
+                log.info("a serving host is let go", base=base_id, idle_seconds=round(process.idle_seconds))
+                del self.serve[base_id]
+                process.send(Drain())
+                self._on_serve_idle(process)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Have every host snapshot and exit, and start no other; kill those that take too long."""
@@ -215,3 +224,15 @@ class HostPool:
             path = Path(tempfile.mkdtemp(prefix="tunery-")) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def clear_sockets(run_dir: Path) -> None:
+    """Remove sockets that nobody listens on: a host that was killed leaves its own behind."""
+    for path in run_dir.glob("*.sock") if run_dir.is_dir() else ():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("a socket cannot be probed and stays", path=str(path), error=str(error))

@@ -10,6 +10,8 @@ from typing import Any
 from tunery import ids
 from tunery.blobs.disk import DiskBlobs
 from tunery.lifecycle import Desired, Status
+from tunery.observability import logger
+from tunery.planning.time import finish_time
 from tunery.store import events, files, jobs, models
 from tunery.store.database import Connection, Row
 from tunery.store.events import Event
@@ -33,6 +35,7 @@ CHECKPOINTS_KEPT = 3
 SNAPSHOTS_KEPT = 2
 RESULT_COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 RESULT_EXTRA_COLUMNS = ("full_valid_loss", "full_valid_mean_token_accuracy")
+log = logger("runner")
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Outcome:
 
     acknowledged: list[Report] = field(default_factory=list)
     fenced: set[tuple[str, int]] = field(default_factory=set)
-    """Runs whose epoch no longer counts: their hosts must stop."""
+    """Runs whose epoch no longer counts, or whose reports have a gap: their hosts must stop."""
     left: set[tuple[str, int]] = field(default_factory=set)
     """Runs that left their host: finished, failed or paused."""
     garbage: list[str] = field(default_factory=list)
@@ -70,7 +73,7 @@ class Recorder:
                 continue
             row = jobs.take_report(connection, report.job_id, epoch=report.epoch, n=report.n)
             if row is None:
-                if self._is_current(connection, report):
+                if self._is_recorded(connection, report):
                     outcome.acknowledged.append(report)
                 else:
                     outcome.fenced.add(run)
@@ -79,9 +82,15 @@ class Recorder:
             outcome.acknowledged.append(report)
         return outcome
 
-    def _is_current(self, connection: Connection, report: Report) -> bool:
+    def _is_recorded(self, connection: Connection, report: Report) -> bool:
+        """Whether the report came before. If not it is stale, or one before it is missing, and its run must end."""
         row = jobs.get(connection, report.job_id)
-        return row is not None and row["epoch"] == report.epoch
+        if row is None or row["epoch"] != report.epoch:
+            return False
+        if report.n > row["report_n"]:
+            log.error("a report is missing", job_id=report.job_id, expected=row["report_n"] + 1, got=report.n)
+            return False
+        return True
 
     def _record(self, connection: Connection, row: Row, report: Report, outcome: Outcome) -> None:
         body = report.body
@@ -110,8 +119,13 @@ class Recorder:
         """A step that is redone after a crash replaces its metrics and is not told twice."""
         at, step = time.time(), body.metrics
         jobs.put_metrics(connection, list(_metric_rows(row, step)))
-        per_step = (at - row["started_at"]) / (step.step - row["attempt_step"])
-        finish = round(at + per_step * (row["total_steps"] - step.step))
+        finish = finish_time(
+            now=at,
+            began_at=row["started_at"],
+            began_step=row["attempt_step"],
+            step=step.step,
+            total_steps=row["total_steps"],
+        )
         new = step.step > row["step"]
         jobs.change(
             connection, row["id"], estimated_finish=finish, **({"step": step.step, "attempt": 0} if new else {})
@@ -204,6 +218,8 @@ class Recorder:
         return name
 
     def _drop_checkpoint(self, connection: Connection, row: Row, old: Row, outcome: Outcome) -> None:
+        if jobs.started_from(connection, project_id=row["project_id"], model_id=old["model_id"]) is not None:
+            return
         jobs.drop_checkpoint(connection, old["id"])
         gone = models.delete(connection, project_id=row["project_id"], model_id=old["model_id"], at=int(time.time()))
         if gone is not None:

@@ -9,8 +9,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from tunery import ids
 from tunery.blobs.disk import DiskBlobs
 from tunery.errors import DatabaseUnavailable, JobError
@@ -18,15 +16,16 @@ from tunery.lifecycle import Desired, Status
 from tunery.observability import logger
 from tunery.runner import machine, recovery
 from tunery.runner.engines import Engines
-from tunery.runner.pool import HostPool, Run, TrainHost
+from tunery.runner.pool import HostPool, Run, TrainHost, clear_sockets
 from tunery.runner.prepare import enqueue, prepare, read_request
-from tunery.runner.records import Outcome, Recorder, fail, run_prefix
+from tunery.runner.records import Outcome, Recorder, fail
+from tunery.runner.resuming import make_start
 from tunery.runner.sweeping import sweep_and_rest
 from tunery.settings import Settings
-from tunery.store import jobs, leases, models
+from tunery.store import leases, models
 from tunery.store.database import Connection, Database, Row, now
-from tunery.training.reports import Ack, Report, Start
-from tunery.training.spec import Dtype, TrainSpec
+from tunery.training.reports import Ack, Report
+from tunery.training.spec import Dtype
 
 PREPARING_MAX = 2
 TICK_SECONDS_MAX = 1.0
@@ -64,16 +63,18 @@ class Runner:
             run_dir=config.run_dir,
             device=device,
             dtype=dtype,
-            threads=config.threads or os.cpu_count() or 1,
+            threads=config.threads or machine.cores(),
             lease_seconds=config.lease_seconds,
             on_report=self._on_report,
             on_train_end=self._on_train_end,
             on_serve_end=lambda base_id, status: self._engines.ended(base_id, status),
+            on_serve_idle=lambda process: self._engines.idle(process),
         )
         self._engines = Engines(database, self._pool, runner_id=self.id, start=self._start)
 
     async def run(self) -> None:
         """Work until `stop`, then drain. A failure in a tick is logged and tried again; the leases keep jobs safe."""
+        clear_sockets(self._config.run_dir)
         await self._database.write(self._register)
         keeping = [self._watch_database, self._renew_leases, self._watch_hosts, self._sweep]
         background = [asyncio.create_task(self._repeat(step)) for step in keeping]
@@ -181,22 +182,33 @@ class Runner:
             raise
         except Exception:
             log.exception("reports could not be recorded together; each job's are recorded alone")
-            outcome = await self._record_apart(reports)
-        self._settle(outcome)
+            await self._record_apart(reports)
+        else:
+            self._settle(outcome)
 
-    async def _record_apart(self, reports: list[Report]) -> Outcome:
-        """Job by job, so that a report that makes no sense ends its own job and not its neighbours'."""
-        outcome = Outcome()
-        for run in dict.fromkeys((report.job_id, report.epoch) for report in reports):
-            mine = [report for report in reports if (report.job_id, report.epoch) == run]
-            try:
-                outcome.join(await self._database.write(partial(self._recorder.apply, reports=mine)))
-            except Exception:
-                log.exception("a job's reports could not be recorded", job_id=run[0])
-                message = "The server could not record what this job reported; its log has the details."
-                await self._fail(run, JobError(message, code="server_error"))
-                outcome.fenced.add(run)
-        return outcome
+    async def _record_apart(self, reports: list[Report]) -> None:
+        """Job by job, so that a report that makes no sense ends its own job and not its neighbours'.
+
+        Where the database fails, what is not settled yet waits for the next tick.
+        """
+        try:
+            while reports:
+                run = _run_of(reports[0])
+                self._settle(await self._record_alone(run, [each for each in reports if _run_of(each) == run]))
+                reports = [each for each in reports if _run_of(each) != run]
+        finally:
+            self._reports = reports + self._reports
+
+    async def _record_alone(self, run: Run, reports: list[Report]) -> Outcome:
+        try:
+            return await self._database.write(partial(self._recorder.apply, reports=reports))
+        except (DatabaseUnavailable, OSError):
+            raise
+        except Exception:
+            log.exception("a job's reports could not be recorded", job_id=run[0])
+            message = "The server could not record what this job reported; its log has the details."
+            await self._fail(run, JobError(message, code="server_error"))
+            return Outcome(fenced={run})
 
     async def _bury_hosts(self) -> None:
         """Give the runs of dead hosts back to the queue, after everything that these hosts still said."""
@@ -304,21 +316,11 @@ class Runner:
     async def _place(self, row: Row) -> None:
         run = (row["id"], row["epoch"])
         try:
-            start, base = await self._database.read(lambda connection: self._start_message(connection, row))
+            start = await make_start(self._database, self._blobs, row)
+            base = await self._database.read(lambda connection: models.base(connection, row["base_id"]))
             await self._pool.place(base, run, start, alone=bool(row["run_alone"]))
         finally:
             self._placing.discard(run)
-
-    def _start_message(self, connection: Connection, row: Row) -> tuple[Start, Any]:
-        snapshot = next(iter(jobs.snapshots_of(connection, row["id"])), None)
-        start = Start(
-            job_id=row["id"],
-            epoch=row["epoch"],
-            spec=msgspec.convert(row["spec"], TrainSpec),
-            output_path=str(self._blobs.path(run_prefix(row["id"], row["epoch"]))),
-            resume_path=str(self._blobs.path(snapshot["blob_key"])) if snapshot else None,
-        )
-        return start, models.base(connection, row["base_id"])
 
     def _on_report(self, report: Report) -> None:
         self._reports.append(report)
@@ -350,6 +352,10 @@ class Runner:
         except Exception:
             log.exception("a task of the runner failed")
             self._wake.set()
+
+
+def _run_of(report: Report) -> Run:
+    return report.job_id, report.epoch
 
 
 def install_signals(runner: Runner) -> None:

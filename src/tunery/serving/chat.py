@@ -60,7 +60,8 @@ def render(served: Served, request: CreateChatCompletion) -> list[int]:
         raise InvalidRequest(
             "Only response_format {'type': 'text'} is available in this version of Tunery.", param="response_format"
         )
-    return render_messages(served, request.messages, tools=request.tools)
+    tools = None if request.tool_choice == "none" else request.tools
+    return render_messages(served, request.messages, tools=tools)
 
 
 def render_messages(served: Served, messages: Sequence[Message], *, tools: list[dict[str, Any]] | None) -> list[int]:

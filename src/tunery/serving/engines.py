@@ -37,8 +37,9 @@ class HostConnection:
 
     async def sample(self, request: SampleRequest) -> AsyncIterator[Sampled]:
         queue: asyncio.Queue[Sampled | SampleFailed | None] = asyncio.Queue()
+        frame = frames.encode(request)
         self._waiting[request.id] = queue
-        self._writer.write(frames.encode(request))
+        self._writer.write(frame)
         finished = False
         try:
             while True:

@@ -57,19 +57,20 @@ class Draft:
 
 
 async def _events(engine: ChatEngine, served: Served, draft: Draft) -> AsyncIterator[dict[str, Any]]:
+    growing = grow(engine, served, draft.samples[0], draft.choice)
+    # The engine has accepted the request before the response is said to exist.
+    await anext(growing)
     place = {"item_id": draft.item_id, "output_index": 0, "content_index": 0}
     yield {"type": "response.created", "response": draft.begun()}
     yield {"type": "response.in_progress", "response": draft.begun()}
     empty = message_item(draft.item_id, status="in_progress", parts=[])
     yield {"type": "response.output_item.added", "output_index": 0, "item": empty}
     yield {"type": "response.content_part.added", **place, "part": text_part("")}
-    async for _ in grow(engine, served, draft.samples[0], draft.choice):
-        piece = draft.choice.take()
-        if piece:
+    if piece := draft.choice.take():
+        yield {"type": "response.output_text.delta", **place, "delta": piece, "logprobs": []}
+    async for _ in growing:
+        if piece := draft.choice.take():
             yield {"type": "response.output_text.delta", **place, "delta": piece, "logprobs": []}
-    rest = draft.choice.take()
-    if rest:
-        yield {"type": "response.output_text.delta", **place, "delta": rest, "logprobs": []}
     text = draft.choice.text
     yield {"type": "response.output_text.done", **place, "text": text, "logprobs": []}
     yield {"type": "response.content_part.done", **place, "part": text_part(text)}

@@ -20,9 +20,11 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from tunery.errors import DatabaseUnavailable, StartError
+from tunery.observability import logger
 
 Row = RowMapping
 T = TypeVar("T")
+log = logger("store")
 BUSY_TIMEOUT_SECONDS = 30
 CHANGE_POLL_SECONDS = 0.03
 
@@ -112,7 +114,8 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailable(f"The database cannot be used at the moment: {error.orig}") from error
+        log.warning("the database cannot be used", error=str(error.orig))
+        raise DatabaseUnavailable("The database cannot be used at the moment. Please try again.") from error
 
 
 def _backend(url: str) -> str:

@@ -28,10 +28,10 @@ def get_deleted_too(connection: Connection, file_id: str) -> RowMapping | None:
 def listing(
     connection: Connection, *, project_id: str, purpose: str | None, after: str | None, limit: int, ascending: bool
 ) -> Page:
-    where = [files.c.project_id == project_id, *_live()]
+    where = [*_live()]
     if purpose is not None:
         where.append(files.c.purpose == purpose)
-    return page(connection, files, where=where, after=after, limit=limit, ascending=ascending)
+    return page(connection, files, project_id=project_id, where=where, after=after, limit=limit, ascending=ascending)
 
 
 def delete(connection: Connection, *, project_id: str, file_id: str, at: int) -> RowMapping | None:

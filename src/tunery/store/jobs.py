@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from tunery.lifecycle import Status, sources
+from tunery.lifecycle import ACTIVE, TERMINAL, Status, sources
 from tunery.store.pages import Page, page
 from tunery.store.schema import (
     checkpoints,
@@ -32,6 +32,7 @@ from tunery.store.schema import (
     job_result_files,
     jobs,
     metrics,
+    models,
     snapshots,
 )
 
@@ -47,6 +48,13 @@ def add_parent(connection: Connection, *, project_id: str, job_id: str, model_id
 def parent(connection: Connection, job_id: str) -> str | None:
     """The tuned model that the job starts from, if it does."""
     return connection.execute(select(job_parents.c.model_id).where(job_parents.c.job_id == job_id)).scalar()
+
+
+def started_from(connection: Connection, *, project_id: str, model_id: str) -> str | None:
+    """A job that has not ended and starts from the tuned model, so that its weights are still needed."""
+    statement = select(jobs.c.id).join_from(jobs, job_parents, jobs.c.id == job_parents.c.job_id)
+    named = (job_parents.c.project_id == project_id, job_parents.c.model_id == model_id)
+    return connection.execute(statement.where(*named, jobs.c.status.in_(ACTIVE)).limit(1)).scalar()
 
 
 def request(connection: Connection, *, project_id: str, key: str) -> RowMapping | None:
@@ -125,8 +133,7 @@ def listing(
     **equal: str | None,
 ) -> Page:
     """Newest first; `metadata` keeps jobs that have all its pairs, `equal` names columns and their values."""
-    where = [jobs.c.project_id == project_id]
-    where += [jobs.c[name] == value for name, value in equal.items() if value is not None]
+    where = [jobs.c[name] == value for name, value in equal.items() if value is not None]
     if created_after is not None:
         where.append(jobs.c.created_at > created_after)
     if created_before is not None:
@@ -138,7 +145,7 @@ def listing(
         where.append(jobs.c.id.in_(tagged))
     if without_metadata:
         where.append(jobs.c.id.not_in(select(job_metadata.c.job_id).where(job_metadata.c.project_id == project_id)))
-    return page(connection, jobs, where=where, after=after, limit=limit)
+    return page(connection, jobs, project_id=project_id, where=where, after=after, limit=limit)
 
 
 _JOB_IDS: Any = bindparam("job_ids", expanding=True)
@@ -216,8 +223,8 @@ def change(connection: Connection, job_id: str, *, epoch: int | None = None, **v
 
 
 def take_report(connection: Connection, job_id: str, *, epoch: int, n: int) -> RowMapping | None:
-    """Count a report as recorded; None for a stale epoch, and for a report that was counted before."""
-    counted = update(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch, jobs.c.report_n < n)
+    """Count a report as recorded; None for a stale epoch, and for a report that is not the next one."""
+    counted = update(jobs).where(jobs.c.id == job_id, jobs.c.epoch == epoch, jobs.c.report_n == n - 1)
     return connection.execute(counted.values(report_n=n).returning(jobs)).mappings().first()
 
 
@@ -277,3 +284,23 @@ def snapshots_of(connection: Connection, job_id: str) -> Sequence[RowMapping]:
 
 def drop_snapshot(connection: Connection, job_id: str, *, step: int) -> None:
     connection.execute(delete(snapshots).where(snapshots.c.job_id == job_id, snapshots.c.step == step))
+
+
+def drop_spent_snapshots(connection: Connection) -> Sequence[str]:
+    """Forget the snapshots of jobs that have ended, however they did; the blob keys."""
+    ended = select(jobs.c.id).where(jobs.c.status.in_(TERMINAL))
+    gone = delete(snapshots).where(snapshots.c.job_id.in_(ended)).returning(snapshots.c.blob_key)
+    return connection.execute(gone).scalars().all()
+
+
+def epochs(connection: Connection, job_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    """Each job's epoch, and whether the job has ended."""
+    statement = select(jobs.c.id, jobs.c.epoch, jobs.c.status).where(jobs.c.id.in_(job_ids))
+    return {job_id: (epoch, status in TERMINAL) for job_id, epoch, status in connection.execute(statement)}
+
+
+def artefact_keys(connection: Connection, job_ids: Sequence[str]) -> set[str]:
+    """The blob keys of what the jobs have published and rows still refer to: models, checkpoints and snapshots."""
+    kept = select(models.c.blob_key).where(models.c.job_id.in_(job_ids), models.c.deleted_at.is_(None))
+    resumed = select(snapshots.c.blob_key).where(snapshots.c.job_id.in_(job_ids))
+    return set(connection.execute(kept.union_all(resumed)).scalars())

@@ -10,7 +10,7 @@ from tunery.store.schema import api_keys
 
 _LIVE = select(api_keys).where(api_keys.c.revoked_at.is_(None))
 _BY_DIGEST = _LIVE.where(api_keys.c.secret_sha256 == bindparam("sha256"))
-_ANY = _LIVE.limit(1)
+_ANY = select(api_keys.c.id).limit(1)
 
 
 def digest(secret: str) -> str:
@@ -27,8 +27,15 @@ def find(connection: Connection, secret: str) -> RowMapping | None:
     return connection.execute(_BY_DIGEST, {"sha256": digest(secret)}).mappings().first()
 
 
+def known(connection: Connection, secret: str) -> bool:
+    """Whether there is a key with this secret, revoked or not."""
+    return (
+        connection.execute(select(api_keys.c.id).where(api_keys.c.secret_sha256 == digest(secret))).first() is not None
+    )
+
+
 def in_use(connection: Connection) -> bool:
-    """Whether any key is live: then every request must carry one."""
+    """Whether there ever was a key: from the first one on every request must carry one, revoking opens nothing."""
     return connection.execute(_ANY).first() is not None
 
 

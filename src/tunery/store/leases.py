@@ -48,12 +48,11 @@ def claim(
     return [rows[job_id] for job_id in job_ids]
 
 
-def renew(connection: Connection, *, runner_id: str, at: float, lease_seconds: float) -> list[tuple[str, int]]:
-    """Prolong the runner and every job it holds; the (job, epoch) pairs that are still its own."""
+def renew(connection: Connection, *, runner_id: str, at: float, lease_seconds: float) -> None:
+    """Prolong the runner and every job that it still holds."""
     until = at + lease_seconds
     connection.execute(update(runners).where(runners.c.id == runner_id).values(lease_until=until))
-    kept = update(jobs).where(*_held_by(runner_id)).values(lease_until=until)
-    return [(job_id, epoch) for job_id, epoch in connection.execute(kept.returning(jobs.c.id, jobs.c.epoch))]
+    connection.execute(update(jobs).where(*_held_by(runner_id)).values(lease_until=until))
 
 
 def hand_back(connection: Connection, job_id: str, *, epoch: int, at: float, not_before: float) -> RowMapping | None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import delete as delete_rows
 
 from tunery.store.schema import DEFAULT_PROJECT, bases, engines, jobs, models, projects
 
@@ -37,6 +38,17 @@ def base(connection: Connection, base_id: str) -> RowMapping | None:
 
 def all_bases(connection: Connection) -> Sequence[RowMapping]:
     return connection.execute(select(bases).order_by(bases.c.created_at, bases.c.id)).mappings().all()
+
+
+def drop_base(connection: Connection, base_id: str) -> bool:
+    """Forget a base and its engine; False, and nothing changed, while a job or tuned model refers to it."""
+    on_base = (jobs.c.base_id, models.c.base_id)
+    used = or_(*(select(column).where(column == base_id).exists() for column in on_base))
+    if connection.execute(select(used)).scalar():
+        return False
+    connection.execute(delete_rows(engines).where(engines.c.base_id == base_id))
+    connection.execute(delete_rows(bases).where(bases.c.id == base_id))
+    return True
 
 
 def add(connection: Connection, **values: Any) -> RowMapping:
@@ -86,7 +98,7 @@ def set_engine(connection: Connection, base_id: str, **values: Any) -> None:
     connection.execute(update(engines).where(engines.c.base_id == base_id).values(**values))
 
 
-def unfinished_on(connection: Connection, base_id: str) -> int:
-    """How many jobs still need the base."""
-    active = select(jobs.c.id).where(jobs.c.base_id == base_id, jobs.c.finished_at.is_(None))
-    return len(connection.execute(active).all())
+def drop_engine(connection: Connection, base_id: str, *, socket_path: str) -> None:
+    """Forget the engine that served on this socket: whoever needs it next wants it anew."""
+    gone = delete_rows(engines).where(engines.c.base_id == base_id, engines.c.socket_path == socket_path)
+    connection.execute(gone)

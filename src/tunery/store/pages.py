@@ -15,19 +15,22 @@ def page(
     connection: Connection,
     table: Table,
     *,
+    project_id: str,
     where: Sequence[ColumnElement[bool]],
     after: str | None,
     limit: int,
     ascending: bool = False,
 ) -> Page:
-    """Rows ordered by (created_at, seq), beginning behind the row whose id is `after`.
+    """A project's rows ordered by (created_at, seq), beginning behind the one whose id is `after`.
 
-    An unknown `after` gives an empty page: a client that walks on after a deletion must come to an end.
+    An unknown `after`, or another project's, gives an empty page: a client that walks on after a deletion must come to
+    an end.
     """
     order = (table.c.created_at, table.c.seq)
-    statement = select(table).where(*where)
+    mine = table.c.project_id == project_id
+    statement = select(table).where(mine, *where)
     if after is not None:
-        anchor = connection.execute(select(*order).where(table.c.id == after)).first()
+        anchor = connection.execute(select(*order).where(mine, table.c.id == after)).first()
         if anchor is None:
             return Page([], has_more=False)
         position = tuple_(*order)

@@ -32,10 +32,11 @@ def listing(
     limit: int,
     ascending: bool,
 ) -> Page:
-    where = [permissions.c.project_id == project_id, permissions.c.model_id == model_id]
+    where = [permissions.c.model_id == model_id]
     if granted is not None:
         where.append(permissions.c.granted_project_id == granted)
-    return page(connection, permissions, where=where, after=after, limit=limit, ascending=ascending)
+    order: Any = {"after": after, "limit": limit, "ascending": ascending}
+    return page(connection, permissions, project_id=project_id, where=where, **order)
 
 
 def remove(connection: Connection, *, project_id: str, model_id: str, permission_id: str) -> bool:

@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
+from sqlalchemy.exc import DatabaseError
 
 from tunery.errors import DatabaseUnavailable, StartError
 from tunery.store.database import Connection, Database
@@ -28,9 +29,10 @@ def upgrade(database: Database) -> None:
     """Run every migration that the database lacks. Raises StartError for a newer or unreachable database."""
     try:
         database.write_now(_upgrade)
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, DatabaseError) as error:
         shown = make_url(database.url).render_as_string(hide_password=True)
-        raise StartError(f"The database {shown} cannot be opened. {error}") from None
+        reason = error.orig if isinstance(error, DatabaseError) else error
+        raise StartError(f"The database {shown} cannot be opened: {reason}") from None
 
 
 def _upgrade(connection: Connection) -> None:

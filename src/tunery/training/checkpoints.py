@@ -6,7 +6,6 @@ skipped. There is no random state to keep: the data order is a function of seed 
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from tunery.errors import JobError
 from tunery.training.reports import Artefact
 from tunery.training.weights import Weights
 
-SNAPSHOTS_KEPT = 2
 _TENSORS_NAME = "state.safetensors"
 _FACTS_NAME = "state.json"
 
@@ -48,13 +46,9 @@ def publish_checkpoint(output: Path, weights: Weights, *, step: int, base_sha256
 
 
 def publish_snapshot(output: Path, snapshot: Snapshot) -> Artefact:
-    """Publish under `output`/snapshots and keep the newest SNAPSHOTS_KEPT there."""
-    folder = output / "snapshots"
-    published = artefacts.publish(
-        folder / f"step-{snapshot.step:08d}", lambda path: _write(path, snapshot), facts={"step": snapshot.step}
-    )
-    for old in sorted(folder.glob("step-*"))[:-SNAPSHOTS_KEPT]:
-        shutil.rmtree(old)
+    """Publish under `output`/snapshots. Old ones stay: only who records them knows which are needed no more."""
+    folder = output / "snapshots" / f"step-{snapshot.step:08d}"
+    published = artefacts.publish(folder, lambda path: _write(path, snapshot), facts={"step": snapshot.step})
     return _describe(published, output)
 
 

@@ -1,7 +1,8 @@
 """What a host and its runner say to each other: frames of msgpack over a socketpair, tensors travel as files.
 
-Every report carries (job, epoch, n) with n counting from 1 inside one epoch of one job. The runner acknowledges a
-report after the database commit; until then the host sends it again after a reconnect or an acknowledgement gap.
+Every report carries (job, epoch, n) with n counting from 1 inside one epoch of one job. A socketpair loses nothing, and
+both sides notice its end, so nothing is ever sent again: a gap in the numbers is a mistake, and the runner takes the
+run off its host. The runner acknowledges a report after the database commit; a draining host leaves only then.
 """
 
 from typing import Literal
@@ -104,16 +105,15 @@ class Report(Struct, frozen=True, tag=True):
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """The base is resident. `socket_path` is where a serving host takes engine requests."""
-
-    resident_bytes: int
-    socket_path: str | None
+    """The base is resident, and a serving host listens on the socket that it was given."""
 
 
 class Heartbeat(Struct, frozen=True, tag=True):
     """Sent both ways; silence for one lease makes the host snapshot and exit."""
 
     n: int
+    idle_seconds: float = 0.0
+    """How long a serving host has had no request; 0 from the others and from the runner."""
 
 
 class Stopped(Struct, frozen=True, tag=True):
@@ -134,8 +134,6 @@ class Start(Struct, frozen=True, tag=True):
     """Absolute folder of this epoch; all artefacts are made below it."""
     resume_path: str | None
     """Absolute folder of a complete snapshot, possibly of an earlier epoch."""
-    reports_before: int = 0
-    """How many steps' metrics are recorded already; the host reports only later ones."""
 
 
 class Stop(Struct, frozen=True, tag=True):

@@ -33,7 +33,6 @@ from tunery.training.reports import (
     Paused,
     SnapshotSaved,
     Started,
-    Stepped,
     Warned,
 )
 from tunery.training.sft import supervised
@@ -48,9 +47,7 @@ _SKIPS_WINDOW_STEPS = 1000
 _SKIPS_IN_WINDOW_MAX = 10
 
 
-def open_slot(
-    spec: TrainSpec, base: CausalLM, *, output_path: Path, resume_path: Path | None, reports_before: int
-) -> "Slot":
+def open_slot(spec: TrainSpec, base: CausalLM, *, output_path: Path, resume_path: Path | None) -> "Slot":
     """A slot on the spec's token files. Raises OSError or ValueError when they, the adapter or snapshot do not fit."""
     return Slot(
         spec,
@@ -59,7 +56,6 @@ def open_slot(
         valid=None if spec.valid_path is None else TokenFile(Path(spec.valid_path)),
         output_path=output_path,
         resume_path=resume_path,
-        reports_before=reports_before,
     )
 
 
@@ -75,15 +71,12 @@ class Slot:
         valid: Examples | None,
         output_path: Path,
         resume_path: Path | None = None,
-        reports_before: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`reports_before`: metrics up to that step are on record already and are not reported again."""
         self.spec = spec
         self.done = False
         """Nothing is left to advance: finished, paused or failed."""
         self._output_path = output_path
-        self._reports_before = reports_before
         self._clock = clock
         self._snapshot_at = clock() + spec.snapshot_seconds
         self._pause_requested = False
@@ -105,7 +98,6 @@ class Slot:
             clock=clock,
         )
         self._pending: Verb | None = None
-        self._started = False
 
     @property
     def step(self) -> int:
@@ -186,8 +178,7 @@ class Slot:
             case Save(step):
                 self._save(step)
             case Emit(body):
-                if not (isinstance(body, Stepped) and body.metrics.step <= self._reports_before):
-                    self._reports.append(body)
+                self._reports.append(body)
             case StepEnd(step):
                 self._end_step(step)
         return None

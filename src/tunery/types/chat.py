@@ -65,7 +65,8 @@ class CreateChatCompletion(Lenient):
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: Literal["auto", "none"] | None = None
+    """`none` hides the tools from the model; forcing a tool needs constrained decoding, which is not built yet."""
     response_format: dict[str, Any] | None = None
 
     @property

@@ -16,7 +16,7 @@ class CreateCompletion(BaseModel):
 
     model: str
     prompt: str | list[str] | list[int] | list[list[int]] = ""
-    max_tokens: Annotated[int, Field(ge=0)] | None = TOKENS_DEFAULT
+    max_tokens: Annotated[int, Field(ge=1)] | None = TOKENS_DEFAULT
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[float, Field(ge=0, le=1)] | None = 1.0
     n: Annotated[int, Field(ge=1, le=128)] | None = 1

@@ -5,6 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunery.lifecycle import Status
+
+UnixSeconds = Annotated[int, Field(ge=0, lt=2**53)]
+
 
 class ListQuery(BaseModel):
     """`after` is the id of the last object seen, exclusive."""
@@ -29,12 +33,12 @@ class JobsQuery(ListQuery):
     """Beside OpenAI's `metadata`, filters of our own."""
 
     metadata: dict[str, str] | Literal["null"] | None = None
-    status: str | None = None
-    """As the wire shows it; `paused` for paused jobs alone."""
+    status: Status | None = None
+    """`queued` leaves out paused jobs, which the wire shows as queued too; `paused` asks for them alone."""
     model: str | None = None
     suffix: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
+    created_after: UnixSeconds | None = None
+    created_before: UnixSeconds | None = None
 
 
 class PermissionsQuery(ListQuery):

@@ -1,5 +1,6 @@
 """Models on the wire, and the grammar of their names."""
 
+import re
 from typing import Any
 
 
@@ -12,6 +13,10 @@ def model_deleted(model_id: str) -> dict[str, Any]:
 
 
 def tuned_name(base: str, *, organization: str, suffix: str | None, unique: str, step: int | None = None) -> str:
-    """`ft:base:organization:suffix:unique`, with `:ckpt-step-N` for all but a job's last checkpoint."""
-    name = f"ft:{base}:{organization}:{suffix or ''}:{unique}"
+    """`ft:base:organization:suffix:unique`, with `:ckpt-step-N` for all but a job's last checkpoint.
+
+    Of the suffix only what may stand in a name and in a path is kept; the job shows it as it was given.
+    """
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", suffix or "")
+    name = f"ft:{base}:{organization}:{slug}:{unique}"
     return name if step is None else f"{name}:ckpt-step-{step}"

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tunery.modeling.loading import load_model, load_weights, weight_files
+from tunery.modeling.files import weight_files
+from tunery.modeling.loading import load_model, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_weights_of_the_stored_dtype_stay_mapped(theirs: LlamaForCausalLM, tmp_p
 
 def test_a_folder_without_weights_is_named(theirs: LlamaForCausalLM, tmp_path: Path) -> None:
     theirs.config.save_pretrained(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"neither model\.safetensors nor"):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
         load_model(tmp_path, dtype=torch.float32)
 
 
