@@ -15,7 +15,7 @@ serve: setup  ## Set up, then serve the API until Ctrl-C
 	@$(BIN)/tunery serve
 
 test: setup-test  ## Set up for tests, then run all of them (at most 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-long: setup-test  ## The longer variants; their last result is kept in tests/long/last-result.txt
 	@mkdir -p tests/long; set -o pipefail; $(BIN)/python -m pytest -m slow 2>&1 | tee tests/long/last-result.txt

@@ -123,7 +123,9 @@ def walk(database: Database, page: Walk, *, limit: int, between: Sequence[Callab
     pending = list(between)
     while True:
         read = database.read_now(partial(page, after=after, limit=limit))
-        seen += [row["id"] for row in read.rows]
+        ids = [row["id"] for row in read.rows]
+        assert set(ids).isdisjoint(seen), "a page repeats what another had"
+        seen += ids
         if not read.has_more:
             return seen
         assert len(read.rows) == limit

@@ -170,6 +170,8 @@ async def run_once(module: str, *arguments: str, environment: dict[str, str]) ->
     printed, said = await process.communicate()
     if process.returncode != 0:
         raise StartError(said.decode(errors="replace").strip() or f"{module} ended with status {process.returncode}.")
+    sys.stderr.buffer.write(said)
+    sys.stderr.flush()
     return printed.decode()
 
 

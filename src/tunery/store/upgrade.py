@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from tunery.errors import DatabaseUnavailable, StartError
 from tunery.store.database import Connection, Database
@@ -29,10 +29,16 @@ def upgrade(database: Database) -> None:
     """Run every migration that the database lacks. Raises StartError for a newer or unreachable database."""
     try:
         database.write_now(_upgrade)
-    except (DatabaseUnavailable, DatabaseError) as error:
-        shown = make_url(database.url).render_as_string(hide_password=True)
-        reason = error.orig if isinstance(error, DatabaseError) else error
-        raise StartError(f"The database {shown} cannot be opened: {reason}") from None
+    except DatabaseUnavailable as error:
+        assert isinstance(error.__cause__, DBAPIError)
+        raise _refusal(database, error.__cause__) from None
+    except DatabaseError as error:
+        raise _refusal(database, error) from None
+
+
+def _refusal(database: Database, error: DBAPIError) -> StartError:
+    shown = make_url(database.url).render_as_string(hide_password=True)
+    return StartError(f"The database {shown} cannot be opened: {error.orig}")
 
 
 def _upgrade(connection: Connection) -> None:

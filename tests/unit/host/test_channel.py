@@ -59,7 +59,7 @@ def test_host_gives_a_sign_of_life_by_itself(runner: tuple[socket.socket, Runner
     beats: list[Any] = []
     while len(beats) < 3:
         beats += frames.receive(ours, decoder) or []
-    assert beats[:3] == [Heartbeat(1), Heartbeat(2), Heartbeat(3)]
+    assert beats[:3] == [Heartbeat(1, 1.5), Heartbeat(2, 1.5), Heartbeat(3, 1.5)]
 
 
 def test_closed_line_is_a_runner_that_is_gone(runner: tuple[socket.socket, RunnerChannel], inbox: Inbox) -> None:

@@ -121,3 +121,17 @@ def test_reader_that_stopped_reading_loses_its_answers_and_holds_up_nobody(
             server.answer(flood, last=False)
         assert time.monotonic() - began < 10
         assert inbox.get(timeout=20).message == Cancel(asked.id)
+
+
+def test_host_counts_as_idle_only_when_no_request_waits(
+    server: EngineServer, client: socket.socket, inbox: Inbox
+) -> None:
+    time.sleep(0.2)
+    assert server.idle_seconds() >= 0.2
+    client.sendall(frames.encode(request(1)))
+    asked = inbox.get(timeout=20).message
+    time.sleep(0.2)
+    assert server.idle_seconds() < 0.2
+    server.answer(Sampled(asked.id, [], "stop"), last=True)
+    time.sleep(0.2)
+    assert server.idle_seconds() >= 0.2

@@ -125,6 +125,21 @@ def test_repeated_report_is_acknowledged_and_not_recorded_again(job: Job) -> Non
     assert job.messages == ["Fine-tuning job started", "Step 1/10: training loss=1.00"]
 
 
+def test_checkpoint_that_another_job_trains_from_is_not_pruned(job: Job, database: Database) -> None:
+    job.report(Started(10, 0), CheckpointSaved(1, artefact("checkpoint-1")))
+    (first,) = job.read(jobs.checkpoints_of)
+    owner = {"project_id": job.row["project_id"]}
+
+    def start_from_it(connection: Connection) -> None:
+        child = add_job(connection, owner["project_id"])["id"]
+        jobs.add_parent(connection, job_id=child, model_id=first["model_id"], **owner)
+
+    database.write_now(start_from_it)
+    outcome = job.report(*(CheckpointSaved(each, artefact(f"checkpoint-{each}")) for each in (2, 3, 4)))
+    assert outcome.garbage == []
+    assert [row["step"] for row in job.read(jobs.checkpoints_of)] == [4, 3, 2, 1]
+
+
 def test_gap_in_the_numbers_fences_the_run_and_records_nothing_behind_it(job: Job) -> None:
     job.report(Started(10, 0), step(1))
     outcome = job.report(step(3), n=4)
