@@ -30,8 +30,8 @@ def upgrade(database: Database) -> None:
     try:
         database.write_now(_upgrade)
     except DatabaseUnavailable as error:
-        assert isinstance(error.__cause__, DBAPIError)
-        raise _refusal(database, error.__cause__) from None
+        cause = error.__cause__
+        raise (_refusal(database, cause) if isinstance(cause, DBAPIError) else error) from None
     except DatabaseError as error:
         raise _refusal(database, error) from None
 
