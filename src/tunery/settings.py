@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_config_path, user_data_path
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tunery.errors import StartError
 
@@ -21,10 +20,10 @@ PREFIX = "TUNERY_"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The whole configuration of one server; frozen, built by the CLI, handed down in small pieces."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("tunery"), description="Database, files and weights.")
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
@@ -99,18 +98,6 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Sockets, locks and state files of the running server."""
         return self.data_dir.absolute() / "run"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The layering is ours (see `load`): pydantic only validates."""
-        return (init_settings,)
 
 
 def config_path() -> Path:

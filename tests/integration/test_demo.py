@@ -74,11 +74,9 @@ def test_demo_tunes_and_its_last_commands_work_as_they_stand(tmp_path: Path) -> 
     told = json.loads(ran.stdout)
     assert told["job"]["status"] == "succeeded"
     assert told["answer_after"] != told["answer_before"]
-    greeting, mark, _ = told["answer_in_sample"].partition("!")
-    assert mark, "the sample's answers begin with an exclamation, which is what the model learns first"
-    assert told["answer_after"].startswith(greeting)
+    assert told["answer_after"].splitlines()[-1] == told["answer_in_sample"].splitlines()[-1]
     assert told["prompt"] in ran.stderr
-    assert "Step 24/24" in ran.stderr
+    assert "Step 60/60" in ran.stderr
     _await_nothing_running(tmp_path / "tunery-demo")
 
     serve, chat = told["commands"]

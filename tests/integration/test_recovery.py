@@ -198,12 +198,10 @@ class state_of:  # noqa: N801 - read as a phrase
         if self._state == "validating_files":
             self._stop_runner()
             return self._create()
-        job_id = self._create(Behaviour.SLOW if self._state in ("running", "paused") else Behaviour.ORDINARY)
         if self._state == "queued":
-            until(lambda: self._books.job(job_id)["spec"] is not None)
-            self._stop_runner()
-        else:
-            reach_step(self._books, job_id, 1)
+            return self._catch_queued()
+        job_id = self._create(Behaviour.SLOW)
+        reach_step(self._books, job_id, 1)
         if self._state == "paused":
             self._client.fine_tuning.jobs.pause(job_id)
             until(lambda: self._books.job(job_id)["status"] == "paused")
@@ -212,6 +210,18 @@ class state_of:  # noqa: N801 - read as a phrase
     def __exit__(self, *_: object) -> None:
         for process in self._stopped:
             process.send_signal(signal.SIGCONT)
+
+    def _catch_queued(self) -> str:
+        """A job stays queued for a moment only: try until the runner stood still in it."""
+        for _ in range(20):
+            job_id = self._create(Behaviour.SLOW)
+            until(lambda: self._books.job(job_id)["spec"] is not None)  # noqa: B023 - called before the next round
+            self._stop_runner()
+            if self._books.job(job_id)["status"] == "queued":
+                return job_id
+            self.__exit__()
+            self._client.fine_tuning.jobs.cancel(job_id)
+        raise AssertionError("no job was caught while it was queued")
 
     def _stop_runner(self) -> None:
         self._stopped = [freeze_runner(self._server, self._books)]

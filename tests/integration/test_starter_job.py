@@ -125,7 +125,7 @@ def base_loss(path: Path) -> float:
 
 def test_tuned_model_answers_differently_and_as_trained(trained: Trained) -> None:
     assert trained.answered != ask(trained.client, "tunery-starter")
-    assert trained.answered.startswith("Thank you for your question!")
+    assert "Thank you for your question!" in trained.answered
     assert "Ticket:" in trained.answered
 
 

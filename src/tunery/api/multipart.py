@@ -102,6 +102,7 @@ async def read_form(request: Request, blobs: DiskBlobs, *, file_field: str, file
     reader = FormReader(blobs, file_field=file_field, file_bytes_max=file_bytes_max)
     callbacks = {name: getattr(reader, name) for name in dir(reader) if name.startswith("on_")}
     parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
+    is_taken = False
     try:
         async for chunk in request.stream():
             parser.write(chunk)
@@ -109,15 +110,10 @@ async def read_form(request: Request, blobs: DiskBlobs, *, file_field: str, file
             raise InvalidFileUpload("The multipart body is not complete: its closing boundary is missing.")
         if reader.form.file is None:
             raise InvalidFileUpload(f"'{file_field}' is a required property", param=file_field)
+        is_taken = True
     except (MultipartParseError, ClientDisconnect) as error:
-        _discard(reader.form)
         raise InvalidFileUpload(f"The multipart body is not complete: {error}") from None
-    except BaseException:
-        _discard(reader.form)
-        raise
+    finally:
+        if reader.form.file is not None and not is_taken:
+            reader.form.file.discard()
     return reader.form
-
-
-def _discard(form: Form) -> None:
-    if form.file is not None:
-        form.file.discard()

@@ -27,6 +27,8 @@ WARM_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 60.0
 RESTART_SECONDS_MAX = 5.0
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# glibc gives every thread a heap of its own: after eight downloads at once the API held 99 MB, with two heaps 94 MB.
+FEW_HEAPS = {"MALLOC_ARENA_MAX": "2"}
 log = logger("supervisor")
 
 
@@ -88,7 +90,7 @@ async def supervise(config: Settings, *, on_ready: Callable[[str], Awaitable[Non
     environment = settings_module.child_environment(config, variables=OFFLINE if config.offline else None)
     await run_once("tunery.runner.bootstrap", environment=environment)
     descriptor = listener.fileno()
-    api = Child("api", ["tunery.api", str(descriptor)], environment, (descriptor,))
+    api = Child("api", ["tunery.api", str(descriptor)], environment | FEW_HEAPS, (descriptor,))
     runner = Child("runner", ["tunery.runner"], environment)
     url = f"http://{_printable(config.host)}:{listener.getsockname()[1]}"
     state = config.run_dir / "server.json"

@@ -12,7 +12,7 @@ BATCH_SHARE = 0.002
 
 LORA_RATE_AT_REFERENCE = 2e-4
 REFERENCE_PARAMETERS = 8e9
-RATE_EXPONENT = 0.36
+RATE_EXPONENT = 0.42
 
 
 def n_epochs(n_examples: int) -> int:
@@ -40,7 +40,7 @@ def total_steps(*, n_examples: int, epochs: int, batch: int) -> int:
 def learning_rate(*, parameters: int, multiplier: float) -> float:
     """The peak rate of a LoRA run, which `learning_rate_multiplier` scales.
 
-    multiplier * 2e-4 * (8e9 / parameters) ** 0.36, within [5e-5, 5e-3]: the customary rate of an 8B model, rising for
+    multiplier * 2e-4 * (8e9 / parameters) ** 0.42, within [5e-5, 5e-3]: the customary rate of an 8B model, rising for
     smaller ones with the exponent that meets the rate found best by measurement on the starter model.
     """
     base = LORA_RATE_AT_REFERENCE * (REFERENCE_PARAMETERS / parameters) ** RATE_EXPONENT

@@ -113,7 +113,7 @@ class Runner:
         try:
             await step()
         except Exception:
-            log.exception("a step of the runner failed; it is tried again")
+            log.exception("a step of the runner failed")
             await asyncio.sleep(RETRY_SECONDS)
 
     def _register(self, connection: Connection) -> None:
@@ -171,44 +171,36 @@ class Runner:
         await asyncio.sleep(min(WATCH_SECONDS, self._config.lease_seconds / 10))
 
     async def _record_reports(self) -> None:
-        """Everything that hosts reported since the last tick, in one transaction; then their acknowledgements."""
-        reports, self._reports = self._reports, []
-        if not reports:
-            return
-        try:
-            outcome = await self._database.write(partial(self._recorder.apply, reports=reports))
-        except (DatabaseUnavailable, OSError):
-            self._reports = reports + self._reports
-            raise
-        except Exception:
-            log.exception("reports could not be recorded together; each job's are recorded alone")
-            await self._record_apart(reports)
-        else:
-            self._settle(outcome)
+        """Everything that hosts reported since the last tick, in one transaction; then their acknowledgements.
 
-    async def _record_apart(self, reports: list[Report]) -> None:
-        """Job by job, so that a report that makes no sense ends its own job and not its neighbours'.
-
+        Reports that make no sense end their own job and not its neighbours': then each job's are recorded alone.
         Where the database fails, what is not settled yet waits for the next tick.
         """
+        reports, self._reports = self._reports, []
         try:
+            if reports and (outcome := await self._record(reports)) is not None:
+                reports = []
+                self._settle(outcome)
             while reports:
                 run = _run_of(reports[0])
-                self._settle(await self._record_alone(run, [each for each in reports if _run_of(each) == run]))
+                outcome = await self._record([each for each in reports if _run_of(each) == run])
+                if outcome is None:
+                    message = "The server could not record what this job reported; its log has the details."
+                    await self._fail(run, JobError(message, code="server_error"))
                 reports = [each for each in reports if _run_of(each) != run]
+                self._settle(outcome or Outcome(fenced={run}))
         finally:
             self._reports = reports + self._reports
 
-    async def _record_alone(self, run: Run, reports: list[Report]) -> Outcome:
+    async def _record(self, reports: list[Report]) -> Outcome | None:
+        """What recording them means, or None where they cannot be: nothing of them is recorded then."""
         try:
             return await self._database.write(partial(self._recorder.apply, reports=reports))
         except (DatabaseUnavailable, OSError):
             raise
         except Exception:
-            log.exception("a job's reports could not be recorded", job_id=run[0])
-            message = "The server could not record what this job reported; its log has the details."
-            await self._fail(run, JobError(message, code="server_error"))
-            return Outcome(fenced={run})
+            log.exception("reports could not be recorded", jobs=[*dict.fromkeys(each.job_id for each in reports)])
+            return None
 
     async def _bury_hosts(self) -> None:
         """Give the runs of dead hosts back to the queue, after everything that these hosts still said."""
@@ -341,17 +333,10 @@ class Runner:
         await self._database.write(lambda connection: recovery.leave(connection, self.id))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._log_failure(work))
+        """A job that a failed task leaves behind is held without being worked on, and so handed back."""
+        task = asyncio.create_task(self._attempt(lambda: work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _log_failure(self, work: Coroutine[Any, Any, None]) -> None:
-        """A job that a failed task leaves behind is held without being worked on, and so handed back."""
-        try:
-            await work
-        except Exception:
-            log.exception("a task of the runner failed")
-            self._wake.set()
 
 
 def _run_of(report: Report) -> Run:
