@@ -235,11 +235,11 @@ def test_body_that_is_too_large_is_refused_before_it_is_read(http: httpx.Client,
     host, port = server.url.removeprefix("http://").split(":")
     head = (
         f"POST /v1/files HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: multipart/form-data; boundary=x\r\n"
-        f"content-length: {600 * 1024 * 1024}\r\n\r\n"
+        f"content-length: {600 * 1024 * 1024}\r\nconnection: close\r\n\r\n"
     )
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(head.encode())
-        answer = connection.recv(65536).decode()
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
     assert answer.startswith("HTTP/1.1 413 ")
     assert '"message":"The file is larger than the limit of 536870912 bytes."' in answer
 
